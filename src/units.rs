@@ -1,0 +1,126 @@
+//! Points in time, spans and sizes: how they are stored, read and written for people.
+//!
+//! There is no clock in here: `now` is handed in.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// A point in time, whole seconds since 1970; RFC 3339 in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// Seconds since 1970.
+    pub fn from_unix(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since 1970.
+    pub fn unix(self) -> u64 {
+        self.0
+    }
+
+    /// How long `earlier` lies back; `None` if it lies in the future.
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        self.0.checked_sub(earlier.0).map(Duration::from_secs)
+    }
+
+    /// This point less a span, not before 1970.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span.as_secs()))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        Self(time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+    }
+}
+
+/// The last second that RFC 3339 can write with a year of four digits.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = UNIX_EPOCH + Duration::from_secs(self.0.min(LAST_SECOND));
+        write!(f, "{}", humantime::format_rfc3339_seconds(time))
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = humantime::TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_rfc3339(text).map(Self::from)
+    }
+}
+
+impl TryFrom<String> for Timestamp {
+    type Error = humantime::TimestampError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Timestamp> for String {
+    fn from(time: Timestamp) -> Self {
+        time.to_string()
+    }
+}
+
+/// A span for people, in its largest unit: `12 min`, `3 h`, `5 days`.
+pub fn human_span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// A size for people, in binary units: `1.4 GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_survives_json() {
+        let time = Timestamp::from_unix(1_795_000_000);
+        let json = serde_json::to_string(&time).expect("serialise");
+        assert_eq!(json, "\"2026-11-18T07:06:40Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("parse"), time);
+    }
+
+    #[test]
+    fn a_timestamp_far_away_is_written_without_a_panic() {
+        assert_eq!(Timestamp::from_unix(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn the_future_is_no_age() {
+        let now = Timestamp::from_unix(100);
+        assert_eq!(now.since(Timestamp::from_unix(101)), None);
+        assert_eq!(now.since(Timestamp::from_unix(40)), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn spans_and_sizes_read_well() {
+        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (720, "12 min"), (3_600, "1 h"), (100_000, "27 h"), (432_000, "5 days")] {
+            assert_eq!(human_span(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(human_bytes(1_503_238_553), "1.4 GiB");
+        assert_eq!(human_bytes(0), "0 B");
+    }
+}
