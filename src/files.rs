@@ -1,0 +1,97 @@
+//! Files of our own: written whole or not at all, and the lock that lets only one run change anything.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// Held for as long as this run may change something; the kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct RunLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl RunLock {
+    /// Takes the lock; `None` if another run holds it.
+    pub fn take(path: &Path) -> Result<Option<Self>> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        make_folder(folder)?;
+        let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW).open(path);
+        let file = open.with_context(|| format!("open the lock {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+        }
+    }
+}
+
+/// Replaces `path` with `bytes`, readable by root alone: after a crash at any instant the old or the new text is there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    make_folder(folder)?;
+    let draft = path.with_extension("new");
+    let result = write_synced(&draft, bytes).and_then(|()| fs::rename(&draft, path)).and_then(|()| File::open(folder)?.sync_all());
+    if result.is_err() {
+        // What is left of a draft on a full disk is in the way; the error that matters is the first one.
+        _ = fs::remove_file(&draft);
+    }
+    result.with_context(|| format!("write {}", path.display()))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let made = fs::create_dir_all(folder).and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o750)));
+    made.with_context(|| format!("create the folder {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_holds_the_lock() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("run/lock");
+        let first = RunLock::take(&path).expect("take");
+        assert!(first.is_some());
+        assert!(RunLock::take(&path).expect("take").is_none());
+        drop(first);
+        assert!(RunLock::take(&path).expect("take").is_some());
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_leaves_no_draft() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("state/state.json");
+        write_atomically(&path, b"one").expect("write");
+        write_atomically(&path, b"two").expect("write");
+        assert_eq!(fs::read(&path).expect("read"), b"two");
+        assert_eq!(fs::read_dir(path.parent().expect("parent")).expect("list").count(), 1);
+        assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_file_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("state.json");
+        fs::create_dir(&path).expect("folder");
+        let error = write_atomically(&path, b"one").expect_err("a folder");
+        assert!(format!("{error:#}").contains("state.json"));
+        assert!(!path.with_extension("new").exists());
+    }
+}

@@ -1,0 +1,434 @@
+//! `ctr`: command lines out, pure parsers in.
+//!
+//! Never `images prune`, `content rm`, `snapshots rm` or `content prune`: the first ignores use and pins, the others take
+//! away what containerd's own collection would keep. `images ls` without `-q` opens every manifest it lists (2.3 ms each,
+//! 10 s for 4,500 references), so it is only asked about few records, by filter.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::process::{Call, CallKind, Output, Runner, printable};
+use crate::reference::{Digest, Reference};
+use crate::runtime::content::Content;
+
+/// Labels that pin an image: containerd's CRI (1.6.22+, 1.7.3+), k3s and RKE2.
+pub const PIN_LABELS: [&str; 3] = ["io.cri-containerd.pinned", "io.cattle.k3s.pinned", "io.cattle.rke2.pinned"];
+
+/// Longest that a listing may take: a busy disk makes one of 4,500 references take tens of seconds.
+const LISTING_TIMEOUT: Duration = Duration::from_mins(2);
+/// Longest command line we build; Linux allows 2 MiB with the environment.
+const ARGS_CAP: usize = 1 << 20;
+/// Name of the lease whose deletion makes containerd collect.
+const LEASE: &str = "nuke-images-collect";
+
+/// How `ctr` is called on this node.
+pub struct Ctr<'a> {
+    /// Starts it.
+    pub runner: &'a dyn Runner,
+    /// Absolute path.
+    pub program: PathBuf,
+    /// What comes before its own arguments, as in `k3s ctr`.
+    pub prefix: Vec<OsString>,
+    /// containerd's socket.
+    pub address: PathBuf,
+    /// containerd's namespace.
+    pub namespace: String,
+}
+
+/// A row of `ctr images ls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its name.
+    pub reference: Reference,
+    /// The index or manifest it points to.
+    pub target: Digest,
+    /// The label of [`PIN_LABELS`] it carries.
+    pub pinned: Option<&'static str>,
+}
+
+/// A row of `ctr containers ls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its ID.
+    pub id: String,
+    /// The name printed for its image; it may lead to another image by now.
+    pub printed_image: Option<Reference>,
+}
+
+/// A row of `ctr snapshots ls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its key: a chain ID for an image's layer, a container's ID for its writable layer.
+    pub key: String,
+    /// The key of the snapshot it was made from.
+    pub parent: Option<String>,
+    /// Is it a layer that nothing writes to or mounts?
+    pub is_committed: bool,
+}
+
+/// Where a container's writable layer is (`ctr containers info`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerInfo {
+    /// As in `overlayfs`; empty for a container without an image.
+    #[serde(default)]
+    pub snapshotter: String,
+    /// Its key there.
+    #[serde(default)]
+    pub snapshot_key: String,
+}
+
+/// What a call of `images rm` brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// References it says it took away.
+    pub references: BTreeSet<Reference>,
+    /// What it complained about, by line.
+    pub complaints: Vec<String>,
+}
+
+impl Ctr<'_> {
+    /// Version of the server.
+    pub fn server_version(&self) -> Result<String> {
+        parse_server_version(&self.list(&["version"])?).context("read the server's version")
+    }
+
+    /// The names of all image records.
+    pub fn names(&self) -> Result<BTreeSet<Reference>> {
+        parse_names(&self.list(&["images", "ls", "-q"])?)
+    }
+
+    /// Names of the records that one of the filters matches (containerd's filter syntax, `pkg/filters`); `-q` opens no manifest.
+    pub fn names_matching(&self, filters: &[String]) -> Result<BTreeSet<Reference>> {
+        let mut names = BTreeSet::new();
+        for chunk in chunks(filters) {
+            names.extend(parse_names(&self.list_with(&["images", "ls", "-q"], chunk)?)?);
+        }
+        Ok(names)
+    }
+
+    /// The records that one of the filters matches; opens the manifest of each.
+    pub fn records_matching(&self, filters: &[String]) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for chunk in chunks(filters) {
+            records.extend(parse_records(&self.list_with(&["images", "ls"], chunk)?)?);
+        }
+        Ok(records)
+    }
+
+    /// Every blob with the labels that tie it to others.
+    pub fn content(&self) -> Result<Content> {
+        Content::parse(&self.list(&["content", "ls"])?)
+    }
+
+    /// Every container, in any state.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        parse_containers(&self.list(&["containers", "ls"])?)
+    }
+
+    /// IDs of the containers that are pod sandboxes (label set by containerd's CRI, `internal/cri/labels`).
+    pub fn sandbox_ids(&self) -> Result<BTreeSet<String>> {
+        let listed = self.list(&["containers", "ls", "-q", r#"labels."io.cri-containerd.kind"==sandbox"#])?;
+        Ok(complete_lines(&listed)?.map(str::to_owned).collect())
+    }
+
+    /// Where one container's writable layer is; `None` if the container is gone.
+    pub fn container_info(&self, id: &str) -> Result<Option<ContainerInfo>> {
+        let output = self.start(CallKind::Listing(LISTING_TIMEOUT), &["containers", "info", id], &[])?;
+        if !output.status.success() && output.stderr.contains("not found") {
+            return Ok(None);
+        }
+        let json = accept(output).with_context(|| format!("ctr containers info {id}"))?;
+        serde_json::from_str(&json).map(Some).with_context(|| format!("read ctr containers info {id}"))
+    }
+
+    /// Every snapshot of one snapshotter.
+    pub fn snapshots(&self, snapshotter: &str) -> Result<Vec<Snapshot>> {
+        parse_snapshots(&self.list(&["snapshots", "--snapshotter", snapshotter, "ls"])?)
+    }
+
+    /// Bytes on disk of committed snapshots; containerd keeps these and does not walk the disk for them.
+    pub fn snapshot_sizes(&self, snapshotter: &str, keys: &[String]) -> Result<HashMap<String, u64>> {
+        let mut sizes = HashMap::new();
+        for chunk in chunks(keys) {
+            let listed = self.list_with(&["snapshots", "--snapshotter", snapshotter, "usage", "-b"], chunk)?;
+            sizes.extend(parse_usage(&listed)?);
+        }
+        Ok(sizes)
+    }
+
+    /// Takes references away, in the order given. Returns what is known afterwards, also after a failure.
+    pub fn remove(&self, references: &[Reference]) -> Result<Removed> {
+        let names: Vec<String> = references.iter().map(ToString::to_string).collect();
+        let output = self.start(CallKind::Removal, &["images", "rm"], &names)?;
+        let mut removed = Removed { references: output.stdout.lines().map(Reference::new).collect(), complaints: Vec::new() };
+        removed.complaints = output.stderr.lines().filter(|line| !line.trim().is_empty()).map(printable).collect();
+        if !output.status.success() && removed.complaints.is_empty() {
+            removed.complaints.push(output.describe_failure());
+        }
+        Ok(removed)
+    }
+
+    /// Makes containerd collect now and waits for it: the deletion of a lease can be synchronous whatever was removed before.
+    ///
+    /// `images rm --sync` would do it only if its last reference still exists.
+    pub fn collect_garbage(&self) -> Result<()> {
+        let expiry = ["leases", "create", "--id", LEASE, "--expires", "1h"];
+        let created = self.start(CallKind::Removal, &expiry, &[])?;
+        if !created.status.success() && !created.stderr.contains("already exists") {
+            bail!("ctr leases create: {}", created.describe_failure());
+        }
+        let deleted = self.start(CallKind::Removal, &["leases", "delete", "--sync", LEASE], &[])?;
+        accept(deleted).context("ctr leases delete").map(drop)
+    }
+
+    fn list(&self, command: &[&str]) -> Result<String> {
+        self.list_with(command, &[])
+    }
+
+    fn list_with(&self, command: &[&str], more: &[String]) -> Result<String> {
+        let output = self.start(CallKind::Listing(LISTING_TIMEOUT), command, more)?;
+        accept(output).with_context(|| format!("ctr {}", command.join(" ")))
+    }
+
+    fn start(&self, kind: CallKind, command: &[&str], more: &[String]) -> Result<Output> {
+        let address = ["--address".into(), self.address.clone().into_os_string()];
+        let namespace = ["--namespace".into(), self.namespace.clone().into()];
+        let args = self.prefix.iter().cloned().chain(address).chain(namespace);
+        let args = args.chain(command.iter().map(OsString::from)).chain(more.iter().map(OsString::from)).collect();
+        let call = Call { program: self.program.clone(), args, kind };
+        let run = || format!("ctr {}", command.join(" "));
+        self.runner.run(&call).map_err(anyhow::Error::from).with_context(run)
+    }
+}
+
+fn accept(output: Output) -> Result<String> {
+    if output.status.success() { Ok(output.stdout) } else { bail!("{}", output.describe_failure()) }
+}
+
+/// Arguments in portions that fit a command line; one empty portion if there are none would list everything, so there is none.
+fn chunks(args: &[String]) -> impl Iterator<Item = &[String]> {
+    let mut rest = args;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |arg: &&String| {
+            bytes += arg.len() + 1;
+            bytes <= ARGS_CAP
+        };
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (chunk, remainder) = rest.split_at(count);
+        rest = remainder;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// The filter that matches records of this name.
+pub fn by_name(reference: &Reference) -> String {
+    format!("name=={}", quote(reference.as_str()))
+}
+
+/// The filter that matches records which point to this digest.
+pub fn by_target(digest: &Digest) -> String {
+    format!("target.digest=={digest}")
+}
+
+/// The filters that match pinned records.
+pub fn by_pin() -> impl Iterator<Item = String> {
+    PIN_LABELS.iter().map(|label| format!("labels.{}", quote(label)))
+}
+
+/// A filter that matches what both match.
+pub fn both(one: &str, other: &str) -> String {
+    format!("{one},{other}")
+}
+
+fn quote(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
+}
+
+/// Lines of an output that must not be cut off: the last one ends in a newline too.
+fn complete_lines(text: &str) -> Result<impl Iterator<Item = &str>> {
+    if !text.is_empty() && !text.ends_with('\n') {
+        bail!("the output ends in the middle of a line: {}", printable(text.lines().last().unwrap_or_default()));
+    }
+    Ok(text.lines())
+}
+
+/// Rows below a header whose words are `header`.
+fn rows<'a>(text: &'a str, header: &[&str]) -> Result<impl Iterator<Item = &'a str>> {
+    let mut lines = complete_lines(text)?;
+    let first = lines.next().unwrap_or_default();
+    if !first.split_whitespace().eq(header.iter().copied()) {
+        bail!("expected the columns {}, found: {}", header.join(" "), printable(first));
+    }
+    Ok(lines)
+}
+
+fn parse_names(text: &str) -> Result<BTreeSet<Reference>> {
+    Ok(complete_lines(text)?.filter(|line| !line.is_empty()).map(Reference::new).collect())
+}
+
+fn parse_server_version(text: &str) -> Option<String> {
+    let server = text.lines().skip_while(|line| line.trim() != "Server:");
+    let version = server.filter_map(|line| line.trim().strip_prefix("Version:")).next()?;
+    Some(printable(version.trim()))
+}
+
+fn parse_records(text: &str) -> Result<Vec<Record>> {
+    let header = ["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"];
+    rows(text, &header)?.map(|row| parse_record(row).with_context(|| format!("read the row {}", printable(row)))).collect()
+}
+
+/// `REF TYPE DIGEST 1.2 MiB PLATFORMS k=v,k=v`; size and platforms vary, the digest is the first word that is one behind a type.
+fn parse_record(row: &str) -> Option<Record> {
+    let mut words = row.split_whitespace();
+    let reference = Reference::new(words.next()?);
+    let target = words.nth(1).and_then(Digest::parse)?;
+    let labels = words.last().unwrap_or_default();
+    let carries = |label: &&&str| labels.split(',').filter_map(|pair| pair.split_once('=')).any(|(key, _)| key == **label);
+    Some(Record { reference, target, pinned: PIN_LABELS.iter().find(carries).copied() })
+}
+
+fn parse_containers(text: &str) -> Result<Vec<Container>> {
+    let parse = |row: &str| {
+        let mut words = row.split_whitespace();
+        let id = words.next().with_context(|| format!("read the row {}", printable(row)))?.to_owned();
+        let printed_image = words.next().filter(|image| *image != "-").map(Reference::new);
+        Ok(Container { id, printed_image })
+    };
+    rows(text, &["CONTAINER", "IMAGE", "RUNTIME"])?.map(parse).collect()
+}
+
+fn parse_snapshots(text: &str) -> Result<Vec<Snapshot>> {
+    let parse = |row: &str| parse_snapshot(row).with_context(|| format!("read the row {}", printable(row)));
+    rows(text, &["KEY", "PARENT", "KIND"])?.map(parse).collect()
+}
+
+/// `KEY [PARENT] KIND`.
+fn parse_snapshot(row: &str) -> Option<Snapshot> {
+    let words: Vec<&str> = row.split_whitespace().collect();
+    let (key, parent, kind) = match words[..] {
+        [key, kind] => (key, None, kind),
+        [key, parent, kind] => (key, Some(parent.to_owned()), kind),
+        _ => return None,
+    };
+    let is_committed = match kind {
+        "Committed" => true,
+        "Active" | "View" => false,
+        _ => return None,
+    };
+    Some(Snapshot { key: key.to_owned(), parent, is_committed })
+}
+
+fn parse_usage(text: &str) -> Result<BTreeMap<String, u64>> {
+    let parse = |row: &str| {
+        let mut words = row.split_whitespace();
+        let (key, bytes) = words.next().zip(words.next()).with_context(|| format!("read the row {}", printable(row)))?;
+        Ok((key.to_owned(), bytes.parse().with_context(|| format!("read the size {bytes}"))?))
+    };
+    rows(text, &["KEY", "SIZE", "INODES"])?.map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! recorded {
+        ($version:literal, $name:literal) => {
+            include_str!(concat!("../../tests/fixtures/", $version, "/", $name, ".out"))
+        };
+    }
+
+    #[test]
+    fn reads_the_recorded_images_of_each_version() {
+        for text in [recorded!("1.6", "ctr-images-ls"), recorded!("1.7", "ctr-images-ls"), recorded!("2.1", "ctr-images-ls")] {
+            let records = parse_records(text).expect("parse");
+            assert_eq!(records.len(), text.lines().count() - 1);
+            let app = Reference::new("127.0.0.1:5000/fx/app0:v0");
+            let by_tag = records.iter().find(|r| r.reference == app).expect("app0");
+            let by_digest = Reference::new(format!("127.0.0.1:5000/fx/app0@{}", by_tag.target));
+            assert!(records.iter().any(|r| r.reference == by_digest && r.target == by_tag.target));
+        }
+    }
+
+    #[test]
+    fn sees_a_pin_among_the_labels() {
+        let pinned: Vec<_> = parse_records(recorded!("1.7", "ctr-images-ls")).expect("parse").into_iter().filter(|r| r.pinned.is_some()).collect();
+        assert!(pinned.iter().any(|r| r.reference.as_str() == "registry.lab/pause:1"));
+        assert!(pinned.iter().all(|r| r.pinned == Some("io.cri-containerd.pinned")));
+    }
+
+    #[test]
+    fn reads_the_recorded_snapshots_of_each_version() {
+        for text in [recorded!("1.6", "ctr-snapshots-ls"), recorded!("1.7", "ctr-snapshots-ls"), recorded!("2.1", "ctr-snapshots-ls")] {
+            let snapshots = parse_snapshots(text).expect("parse");
+            assert_eq!(snapshots.len(), text.lines().count() - 1);
+            assert!(snapshots.iter().any(|s| !s.is_committed && s.parent.is_some()));
+            assert!(snapshots.iter().any(|s| s.is_committed && s.parent.is_none()));
+        }
+    }
+
+    #[test]
+    fn reads_the_recorded_containers_of_each_version() {
+        for text in [recorded!("1.6", "ctr-containers-ls"), recorded!("1.7", "ctr-containers-ls"), recorded!("2.1", "ctr-containers-ls")] {
+            let containers = parse_containers(text).expect("parse");
+            assert_eq!(containers.len(), text.lines().count() - 1);
+            assert!(containers.iter().all(|c| c.id.len() == 64 && c.printed_image.is_some()));
+        }
+    }
+
+    #[test]
+    fn reads_sizes_in_bytes() {
+        let sizes = parse_usage("KEY SIZE INODES \nsha256:aa 73728 3 \n").expect("parse");
+        assert_eq!(sizes.get("sha256:aa"), Some(&73_728));
+        assert!(parse_usage("KEY SIZE INODES \nsha256:aa 72.0 KiB 3 \n").is_err());
+    }
+
+    #[test]
+    fn reads_the_server_version() {
+        assert_eq!(parse_server_version(recorded!("1.7", "ctr-version")).as_deref(), Some("1.7.24~ds1"));
+        assert_eq!(parse_server_version("Client:\n  Version: 1\n"), None);
+    }
+
+    #[test]
+    fn an_output_without_its_header_is_no_empty_list() {
+        for text in ["", "\n", "ctr: something went wrong\n", "KEY PARENT\n"] {
+            assert!(parse_snapshots(text).is_err(), "{text:?}");
+            assert!(parse_containers(text).is_err(), "{text:?}");
+            assert!(parse_records(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_output_cut_off_in_a_line_is_refused() {
+        let text = recorded!("1.7", "ctr-snapshots-ls");
+        assert!(parse_snapshots(&text[..text.len() - 30]).is_err());
+        let text = recorded!("1.7", "ctr-images-ls-q");
+        assert!(parse_names(&text[..text.len() - 3]).is_err());
+    }
+
+    #[test]
+    fn an_unknown_kind_of_snapshot_is_refused() {
+        assert!(parse_snapshots("KEY PARENT KIND\nabc sha256:aa Frozen\n").is_err());
+    }
+
+    #[test]
+    fn filters_are_quoted() {
+        assert_eq!(by_name(&Reference::new(r#"a"b\c"#)), r#"name=="a\"b\\c""#);
+        assert_eq!(by_pin().next().as_deref(), Some(r#"labels."io.cri-containerd.pinned""#));
+    }
+
+    #[test]
+    fn long_argument_lists_are_split_and_none_makes_no_call() {
+        let args: Vec<String> = (0..40_000).map(|i| format!("name==\"registry.example/team/app:{i:08}\"")).collect();
+        let portions: Vec<_> = chunks(&args).collect();
+        assert!(portions.len() > 1);
+        assert_eq!(portions.iter().map(|p| p.len()).sum::<usize>(), args.len());
+        assert_eq!(chunks(&[]).count(), 0);
+    }
+}

@@ -1,0 +1,177 @@
+//! Who uses which image: from containers and snapshots to the image each was made from.
+//!
+//! A container's writable snapshot lies on the layers of the image it was really made from; the name that
+//! `ctr containers ls` prints leads elsewhere once a tag has moved, so it counts only where there is no snapshot.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use anyhow::{Context, Result};
+
+use crate::inventory::{User, UserKind};
+use crate::reference::Reference;
+use crate::runtime::ctr::{Container, Ctr, Snapshot};
+
+/// The snapshotter of containers that no image tells of.
+const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
+
+/// Users by the layer they stand on and, where that isn't known, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uses {
+    by_snapshot: HashMap<String, BTreeSet<User>>,
+    by_name: HashMap<Reference, BTreeSet<User>>,
+    /// Containers whose image can't be told.
+    pub gaps: Vec<String>,
+}
+
+/// Lists every user right now. `tops` are the layers that containers of the known images are made from.
+pub fn collect_uses(ctr: &Ctr, snapshotters: &BTreeSet<String>, tops: &HashSet<&str>) -> Result<Uses> {
+    let mut snapshots = Vec::new();
+    let mut listed: BTreeSet<String> = snapshotters.clone();
+    if listed.is_empty() {
+        listed.insert(DEFAULT_SNAPSHOTTER.into());
+    }
+    // Containers first: one that is made while we list has its snapshot before it is a container.
+    let containers = ctr.containers().context("list containers")?;
+    let sandboxes = ctr.sandbox_ids().context("list sandboxes")?;
+    for snapshotter in &listed {
+        snapshots.extend(ctr.snapshots(snapshotter).context("list snapshots")?);
+    }
+    let mut homeless = Vec::new();
+    for container in containers_without_snapshot(&containers, &snapshots) {
+        let Some(info) = ctr.container_info(&container.id).context("look at a container")? else {
+            continue;
+        };
+        if !info.snapshotter.is_empty() && listed.insert(info.snapshotter.clone()) {
+            snapshots.extend(ctr.snapshots(&info.snapshotter).context("list snapshots")?);
+        }
+        homeless.push((container, info.snapshot_key));
+    }
+    Ok(Uses::new(&containers, &sandboxes, &snapshots, &homeless, tops))
+}
+
+fn containers_without_snapshot(containers: &[Container], snapshots: &[Snapshot]) -> Vec<Container> {
+    let keys: HashSet<&str> = snapshots.iter().map(|snapshot| snapshot.key.as_str()).collect();
+    containers.iter().filter(|container| !keys.contains(container.id.as_str())).cloned().collect()
+}
+
+impl Uses {
+    fn new(
+        containers: &[Container],
+        sandboxes: &BTreeSet<String>,
+        snapshots: &[Snapshot],
+        homeless: &[(Container, String)],
+        tops: &HashSet<&str>,
+    ) -> Self {
+        let mut uses = Self::default();
+        let kind_of = |id: &str| if sandboxes.contains(id) { UserKind::Sandbox } else { UserKind::Container };
+        let mut owners: HashMap<&str, User> = HashMap::new();
+        for container in containers {
+            owners.insert(&container.id, User { kind: kind_of(&container.id), id: container.id.clone(), pod: None });
+        }
+        for (container, key) in homeless {
+            let user = User { kind: kind_of(&container.id), id: container.id.clone(), pod: None };
+            if snapshots.iter().any(|snapshot| &snapshot.key == key) {
+                owners.insert(key, user);
+            } else if let Some(name) = &container.printed_image {
+                uses.by_name.entry(name.clone()).or_default().insert(user);
+            } else {
+                uses.gaps.push(format!("container {} has neither a snapshot nor an image", container.id));
+            }
+        }
+        let parents: HashMap<&str, &Snapshot> = snapshots.iter().map(|snapshot| (snapshot.key.as_str(), snapshot)).collect();
+        for snapshot in snapshots.iter().filter(|snapshot| !snapshot.is_committed) {
+            let own = || User { kind: UserKind::Snapshot, id: snapshot.key.clone(), pod: None };
+            let user = owners.get(snapshot.key.as_str()).cloned().unwrap_or_else(own);
+            if let Some(top) = image_below(snapshot, &parents, tops) {
+                uses.by_snapshot.entry(top).or_default().insert(user);
+            }
+        }
+        uses
+    }
+
+    /// The users of an image with these snapshots and names.
+    pub fn of(&self, snapshots: &[String], references: &[Reference]) -> Vec<User> {
+        let by_snapshot = snapshots.iter().filter_map(|key| self.by_snapshot.get(key)).flatten();
+        let by_name = references.iter().filter_map(|name| self.by_name.get(name)).flatten();
+        let all: BTreeSet<User> = by_snapshot.chain(by_name).cloned().collect();
+        all.into_iter().collect()
+    }
+}
+
+/// The first layer below a snapshot that an image ends with; between them lie only layers remapped for a user namespace.
+fn image_below(snapshot: &Snapshot, parents: &HashMap<&str, &Snapshot>, tops: &HashSet<&str>) -> Option<String> {
+    let mut next = snapshot.parent.as_deref();
+    // A chain can't be longer than all snapshots; a listing that lies must not hold us.
+    for _ in 0..=parents.len() {
+        let key = next?;
+        if tops.contains(key) {
+            return Some(key.to_owned());
+        }
+        next = parents.get(key).and_then(|below| below.parent.as_deref());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(id: &str, image: &str) -> Container {
+        Container { id: id.into(), printed_image: Some(Reference::new(image)) }
+    }
+
+    fn snapshot(key: &str, parent: &str, is_committed: bool) -> Snapshot {
+        Snapshot { key: key.into(), parent: Some(parent.into()), is_committed }
+    }
+
+    fn users(uses: &Uses, top: &str) -> Vec<(UserKind, String)> {
+        uses.of(&[top.into()], &[]).into_iter().map(|user| (user.kind, user.id)).collect()
+    }
+
+    #[test]
+    fn a_container_uses_the_image_its_snapshot_lies_on_whatever_its_name_leads_to() {
+        let uses = Uses::new(&[container("c1", "app:latest")], &BTreeSet::new(), &[snapshot("c1", "old", false)], &[], &HashSet::from(["old", "new"]));
+        assert_eq!(users(&uses, "old"), [(UserKind::Container, "c1".into())]);
+        assert!(uses.of(&["new".into()], &[Reference::new("app:latest")]).is_empty());
+    }
+
+    #[test]
+    fn a_layer_remapped_for_a_user_namespace_leads_to_its_image() {
+        let snapshots = [snapshot("c1", "top-1000-1000", false), snapshot("top-1000-1000", "top", true)];
+        let uses = Uses::new(&[container("c1", "-")], &BTreeSet::new(), &snapshots, &[], &HashSet::from(["top"]));
+        assert_eq!(users(&uses, "top"), [(UserKind::Container, "c1".into())]);
+    }
+
+    #[test]
+    fn a_mounted_snapshot_without_a_container_is_a_use() {
+        let uses = Uses::new(&[], &BTreeSet::new(), &[snapshot("image-volumes/x", "top", false)], &[], &HashSet::from(["top"]));
+        assert_eq!(users(&uses, "top"), [(UserKind::Snapshot, "image-volumes/x".into())]);
+    }
+
+    #[test]
+    fn an_image_on_which_another_is_built_is_not_used_by_its_containers() {
+        let snapshots = [snapshot("c1", "app", false), snapshot("app", "base", true)];
+        let uses = Uses::new(&[container("c1", "app:1")], &BTreeSet::new(), &snapshots, &[], &HashSet::from(["app", "base"]));
+        assert!(users(&uses, "base").is_empty());
+    }
+
+    #[test]
+    fn a_container_without_a_snapshot_uses_what_it_names() {
+        let lonely = container("c1", "app:1");
+        let uses = Uses::new(std::slice::from_ref(&lonely), &BTreeSet::new(), &[], &[(lonely.clone(), String::new())], &HashSet::new());
+        assert_eq!(uses.of(&[], &[Reference::new("app:1")]).len(), 1);
+    }
+
+    #[test]
+    fn a_sandbox_is_told_from_a_container() {
+        let sandboxes = BTreeSet::from(["s1".to_owned()]);
+        let uses = Uses::new(&[container("s1", "pause:1")], &sandboxes, &[snapshot("s1", "top", false)], &[], &HashSet::from(["top"]));
+        assert_eq!(users(&uses, "top"), [(UserKind::Sandbox, "s1".into())]);
+    }
+
+    #[test]
+    fn a_ring_of_snapshots_ends() {
+        let snapshots = [snapshot("c1", "a", false), snapshot("a", "b", true), snapshot("b", "a", true)];
+        assert!(users(&Uses::new(&[], &BTreeSet::new(), &snapshots, &[], &HashSet::new()), "a").is_empty());
+    }
+}
