@@ -21,7 +21,7 @@ use crate::runtime::{Found, Wanted};
 use crate::state::State;
 use crate::static_pods::collect_static_pods;
 use crate::units::Timestamp;
-use crate::uses::{Uses, collect_uses};
+use crate::uses::collect_uses;
 
 /// What the node is asked with, and what is remembered of it.
 pub struct Probe<'a> {
@@ -91,6 +91,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         sandbox_image: settings.sandbox_image,
         static_pods,
         side_loaded,
+        snapshotters: content.snapshotters(),
         images,
         parts: parts.all,
         disks,
@@ -343,9 +344,4 @@ fn booted_at(now: Timestamp) -> Option<Timestamp> {
 
 fn host_name() -> String {
     nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
-}
-
-/// `Uses` of the images that a plan removes, taken anew; see [`crate::execute`].
-pub fn collect_uses_again(ctr: &Ctr, snapshotters: &BTreeSet<String>, tops: &HashSet<&str>) -> Result<Uses> {
-    collect_uses(ctr, snapshotters, tops)
 }

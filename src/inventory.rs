@@ -3,7 +3,7 @@
 //! Data only. A fact that could not be gathered is `None` or a gap, never a guess; a listing of uses that failed
 //! makes no inventory at all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub struct Inventory {
     /// Names that a list under k3s' or RKE2's `agent/images` holds: images that were brought, not pulled.
     #[serde(default)]
     pub side_loaded: Vec<Reference>,
+    /// Snapshotters that images were unpacked with.
+    #[serde(default)]
+    pub snapshotters: BTreeSet<String>,
     /// One entry an image ID.
     pub images: Vec<Image>,
     /// Blobs and snapshots; images refer to them by position.

@@ -3,11 +3,31 @@
 //! Four stages, four values, one direction: facts are collected into an [`inventory`], judged by a [`policy`] into a
 //! [`plan`], carried out by [`execute`], and told in a [`report`].
 
+// Pure: no process, no file, no environment, no clock, no log.
 pub mod inventory;
 pub mod plan;
 pub mod policy;
-pub mod process;
 pub mod reference;
 pub mod report;
-pub mod signals;
 pub mod units;
+
+// The outside world, one kind of it a module.
+pub mod disk;
+pub mod files;
+pub mod process;
+pub mod runtime;
+pub mod signals;
+pub mod state;
+pub mod static_pods;
+pub mod uses;
+
+// Facts in, acts out.
+pub mod collect;
+pub mod execute;
+
+// What a person meets.
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod logging;
+pub mod output;

@@ -247,6 +247,11 @@ pub fn both(one: &str, other: &str) -> String {
     format!("{one},{other}")
 }
 
+/// The filter that matches records without a pin: a label that isn't there reads as an empty text (`pkg/filters/filter.go`).
+pub fn without_pin() -> String {
+    PIN_LABELS.map(|label| format!("labels.{}~=\"^$\"", quote(label))).join(",")
+}
+
 fn quote(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
 }

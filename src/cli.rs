@@ -1,0 +1,113 @@
+//! The command line, as clap derives it. No logic.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Endpoint, Namespace, Pattern, Registry, Span};
+
+/// Removes the container images that nothing on this node needs.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 110, args_conflicts_with_subcommands = false)]
+#[command(after_help = "Exit codes: 0 done, also nothing to do; 1 could not start, refused or could not plan; 2 usage or configuration; \
+3 some removal failed; 4 another run holds the lock; 130, 143 interrupted after the batch that ran.")]
+pub struct Cli {
+    /// What to do; without a command: one clean-up, as configured
+    #[command(subcommand)]
+    pub command: Option<Verb>,
+
+    /// Print the plan, change nothing, write no state
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Don't ask; needed where there is no terminal
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+
+    /// The options that every command knows
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// The commands.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Verb {
+    /// What is on the node: images, who uses them, sizes, ages
+    Inventory,
+    /// The verdicts, from this node or from a saved inventory
+    Plan {
+        /// A file that `nuke-images inventory --output json` wrote; needs no root
+        #[arg(long, value_name = "FILE")]
+        inventory: Option<PathBuf>,
+    },
+    /// Record what is in use now, remove nothing
+    Observe,
+    /// The effective configuration and where each value came from; checks it
+    Config,
+}
+
+/// What every command knows.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Options {
+    /// Images of this registry may go: exact host, with its port if it has one. Repeatable
+    #[arg(long, value_name = "HOST", global = true, help_heading = "What may go")]
+    pub registry: Vec<Registry>,
+    /// Images whose references match may go: unanchored, as in grep -E. Repeatable
+    #[arg(long, value_name = "REGEX", global = true, help_heading = "What may go")]
+    pub include: Vec<Pattern>,
+    /// Everything unused may go
+    #[arg(long, global = true, help_heading = "What may go")]
+    pub all: bool,
+    /// Never an image one of whose references matches. Repeatable; adds to the configured ones
+    #[arg(long, value_name = "REGEX", global = true, help_heading = "What stays")]
+    pub exclude: Vec<Pattern>,
+    /// Keep what was pulled or named anew less long ago than this [default: 1h]
+    #[arg(long, value_name = "DURATION", global = true, help_heading = "What stays")]
+    pub min_age: Option<Span>,
+    /// Keep what can't be pulled again [default: true]
+    #[arg(long, value_name = "BOOL", global = true, help_heading = "What stays")]
+    pub keep_unpullable: Option<bool>,
+    /// The runtime's socket, unix:///run/containerd/containerd.sock [default: detected]
+    #[arg(long, value_name = "URI", global = true, help_heading = "Which runtime")]
+    pub runtime_endpoint: Option<Endpoint>,
+    /// containerd's namespace [default: k8s.io]
+    #[arg(long, value_name = "NS", global = true, help_heading = "Which runtime")]
+    pub namespace: Option<Namespace>,
+    /// Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub output: Format,
+    /// Colours; NO_COLOR is honoured
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub color: Color,
+    /// Log more: every verdict and every program started
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Log errors only, and print no table
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table
+    #[default]
+    Text,
+    /// One object
+    Json,
+}
+
+/// When to print colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}

@@ -1,0 +1,458 @@
+//! One function per verb: the only file that sees all stages, and where time enters.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use toml::Value;
+
+use crate::cli::{Cli, Color, Format, Options, Verb};
+use crate::collect::{Probe, collect};
+use crate::config::{self, Config, ConfigError, Flag};
+use crate::execute::Executor;
+use crate::files::RunLock;
+use crate::inventory::{Inventory, SCHEMA_VERSION};
+use crate::logging::Surroundings;
+use crate::output::text::Look;
+use crate::output::{json, text};
+use crate::plan::{Plan, Removal};
+use crate::policy::{Policy, Verdict};
+use crate::process::{Failure, Runner, SystemRunner};
+use crate::reference::Reference;
+use crate::report::{Execution, Outcome, Report, Run};
+use crate::runtime::ctr::Ctr;
+use crate::runtime::{self, Found};
+use crate::signals::Interrupt;
+use crate::state::{self, State};
+use crate::units::{Timestamp, human_bytes};
+
+const LOCK: &str = "/run/nuke-images/lock";
+/// Of the entry that sums a run up; one query shows the whole fleet.
+const SUMMARY_MESSAGE_ID: &str = "6d1f3ad0c2f94e0f8f3b1c0e6a54d7b2";
+/// Of the entry of one removal.
+const REMOVAL_MESSAGE_ID: &str = "b0a9c5e24d3f47f1a8a1f1d0b7c46e93";
+
+/// How a run ended; `main` makes the exit code of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Done, also when there was nothing to do.
+    Done,
+    /// Could not start, was refused or could not plan; nothing was removed.
+    Refused,
+    /// The command line or the configuration is wrong.
+    Misused,
+    /// Some removal failed.
+    SomeFailed,
+    /// Another run holds the lock.
+    Locked,
+    /// A signal ended it after the batch that ran.
+    Interrupted,
+}
+
+/// An error with a way out.
+#[derive(Debug)]
+struct Hint(&'static str, String);
+
+impl std::fmt::Display for Hint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl std::error::Error for Hint {}
+
+/// What an error means for the exit code, and what to do about it.
+pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&'static str>) {
+    let hint = error.downcast_ref::<Hint>().map(|hint| hint.0);
+    if error.chain().any(|cause| cause.downcast_ref() == Some(&Failure::Interrupted)) && interrupt.is_set() {
+        return (Ended::Interrupted, None);
+    }
+    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+        return (Ended::Misused, Some("nuke-images config shows the configuration in force"));
+    }
+    let denied = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        kind == Some(io::ErrorKind::PermissionDenied)
+    };
+    let as_root = error.chain().any(denied).then_some("run it as root: sudo nuke-images …");
+    (Ended::Refused, hint.or(as_root))
+}
+
+/// Does what the command line says.
+pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
+    let config = config::load(cli.options.config.as_deref(), flags(&cli.options))?;
+    let session = Session { options: &cli.options, config: &config, surroundings, interrupt, started_at: now() };
+    match &cli.command {
+        None if cli.dry_run => session.dry_run(),
+        None => session.clean_up(cli.yes),
+        Some(Verb::Plan { inventory: None }) => session.dry_run(),
+        Some(Verb::Plan { inventory: Some(file) }) => session.plan_saved(file),
+        Some(Verb::Inventory) => session.inventory(),
+        Some(Verb::Observe) => session.observe(),
+        Some(Verb::Config) => session.show_config(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "time enters here")]
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+/// The options that are also keys of the configuration.
+fn flags(options: &Options) -> Vec<Flag> {
+    let mut flags = Vec::new();
+    let mut add = |key, name, value: Option<Value>| flags.extend(value.map(|value| Flag { key, name, value }));
+    let texts = |values: Vec<String>| (!values.is_empty()).then(|| values.into());
+    add("images.registries", "--registry", texts(options.registry.iter().map(ToString::to_string).collect()));
+    add("images.include", "--include", texts(options.include.iter().map(ToString::to_string).collect()));
+    add("images.exclude", "--exclude", texts(options.exclude.iter().map(ToString::to_string).collect()));
+    add("images.all", "--all", options.all.then(|| true.into()));
+    add("images.min_age", "--min-age", options.min_age.as_ref().map(|span| span.to_string().into()));
+    add("images.keep_unpullable", "--keep-unpullable", options.keep_unpullable.map(Value::from));
+    add("runtime.endpoint", "--runtime-endpoint", options.runtime_endpoint.as_ref().map(|endpoint| endpoint.to_string().into()));
+    add("runtime.namespace", "--namespace", options.namespace.as_ref().map(|namespace| namespace.to_string().into()));
+    flags
+}
+
+/// One invocation.
+struct Session<'a> {
+    options: &'a Options,
+    config: &'a Config,
+    surroundings: Surroundings,
+    interrupt: &'a Interrupt,
+    started_at: Timestamp,
+}
+
+impl Session<'_> {
+    fn dry_run(&self) -> Result<Ended> {
+        let runner = SystemRunner { interrupt: self.interrupt.clone() };
+        let (inventory, _) = self.look(&runner, &self.load_state())?;
+        self.print_plan(&inventory)
+    }
+
+    fn plan_saved(&self, file: &Path) -> Result<Ended> {
+        let json = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        let inventory: Inventory = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
+        if inventory.schema_version != SCHEMA_VERSION {
+            bail!("{} has schema version {}, this program knows {SCHEMA_VERSION}", file.display(), inventory.schema_version);
+        }
+        self.print_plan(&inventory)
+    }
+
+    fn print_plan(&self, inventory: &Inventory) -> Result<Ended> {
+        let (mut policy, selected) = self.policy();
+        if !selected {
+            policy.selectors.all = true;
+            self.tell("nothing is configured that may go, so this shows what --all would do");
+        }
+        let plan = Plan::new(inventory, &policy);
+        log_verdicts(inventory, &plan);
+        self.print(&self.report(inventory, &plan, None, true))?;
+        Ok(Ended::Done)
+    }
+
+    fn inventory(&self) -> Result<Ended> {
+        let runner = SystemRunner { interrupt: self.interrupt.clone() };
+        let (inventory, _) = self.look(&runner, &self.load_state())?;
+        match self.options.output {
+            Format::Json => write_out(&json::render(&inventory))?,
+            Format::Text => write_out(&text::render_inventory(&inventory, self.style()))?,
+        }
+        Ok(Ended::Done)
+    }
+
+    fn show_config(&self) -> Result<Ended> {
+        match self.options.output {
+            Format::Json => write_out(&json::render(&self.config.settings))?,
+            Format::Text => write_out(&text::render_config(self.config, self.style()))?,
+        }
+        Ok(Ended::Done)
+    }
+
+    fn observe(&self) -> Result<Ended> {
+        let Some(_lock) = RunLock::take(Path::new(LOCK))? else {
+            return Ok(self.locked());
+        };
+        let runner = SystemRunner { interrupt: self.interrupt.clone() };
+        let state = self.load_state();
+        let (inventory, _) = self.look(&runner, &state)?;
+        state.updated(&inventory).save(Path::new(state::PATH))?;
+        let used = inventory.images.iter().filter(|image| !image.users.is_empty()).count();
+        tracing::info!(images = inventory.images.len(), in_use = used, "recorded what is in use");
+        Ok(Ended::Done)
+    }
+
+    fn clean_up(&self, yes: bool) -> Result<Ended> {
+        let attended = io::stdin().is_terminal() && io::stderr().is_terminal();
+        if !attended && !yes {
+            return Err(Hint("pass --yes to remove, or --dry-run to look", "nobody can be asked: there is no terminal".into()).into());
+        }
+        let Some(_lock) = RunLock::take(Path::new(LOCK))? else {
+            return Ok(self.locked());
+        };
+        let runner = SystemRunner { interrupt: self.interrupt.clone() };
+        let (inventory, found) = self.look(&runner, &self.load_state())?;
+        let mut state = self.load_state().updated(&inventory);
+        if let Err(error) = state.save(Path::new(state::PATH)) {
+            tracing::warn!("what is in use can't be recorded: {error:#}");
+        }
+        let (mut policy, selected) = self.policy();
+        let observe_only = !selected && !attended;
+        policy.selectors.all |= !selected;
+        let plan = Plan::new(&inventory, &policy);
+        log_verdicts(&inventory, &plan);
+        if observe_only {
+            tracing::warn!("only observed: nothing is configured that may go; set all, registries or include in [images]");
+            return self.end_observed(&inventory, &plan);
+        }
+        if !plan.removals.is_empty() {
+            self.check_refusals(&plan, attended)?;
+        }
+        let confirmed = yes && selected;
+        if !confirmed && !plan.removals.is_empty() {
+            self.print(&self.report(&inventory, &plan, None, false))?;
+            if !self.ask(&plan)? {
+                self.tell("nothing was removed");
+                return Ok(Ended::Done);
+            }
+        }
+        let execution = self.execute(&inventory, &found, &plan, &mut state);
+        let report = self.report(&inventory, &plan, Some(&execution), false);
+        log_summary(&report);
+        self.print(&report)?;
+        Ok(match report.summary {
+            ref summary if summary.not_attempted > 0 => Ended::Interrupted,
+            ref summary if summary.failed > 0 => Ended::SomeFailed,
+            _ => Ended::Done,
+        })
+    }
+
+    fn end_observed(&self, inventory: &Inventory, plan: &Plan) -> Result<Ended> {
+        let report = self.report(inventory, plan, None, true);
+        log_summary(&report);
+        self.print(&report)?;
+        Ok(Ended::Done)
+    }
+
+    fn check_refusals(&self, plan: &Plan, attended: bool) -> Result<()> {
+        let standing = plan.refusals.iter().find(|refusal| !attended || refusal.holds_when_attended());
+        match standing.map(crate::plan::Refusal::words) {
+            Some((what, way_out)) => Err(Hint(way_out, format!("refuse to remove anything: {what}")).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn execute(&self, inventory: &Inventory, found: &Found, plan: &Plan, state: &mut State) -> Execution {
+        // Deaf to signals: a batch that runs is checked and verified to its end.
+        let runner = SystemRunner { interrupt: Interrupt::default() };
+        let ctr = self.ctr(&runner, found);
+        let bar = progress_bar(plan.removals.len(), self.options.quiet);
+        let watch = |removal: &Removal, outcome: &Outcome| {
+            log_removal(removal, outcome, inventory, plan);
+            bar.inc(1);
+        };
+        let executor = Executor {
+            ctr: &ctr,
+            inventory,
+            state_path: Path::new(state::PATH),
+            interrupt: self.interrupt,
+            batch: self.config.settings.pace.batch.0,
+            watch: &watch,
+        };
+        let execution = executor.execute(plan, state);
+        bar.finish_and_clear();
+        execution
+    }
+
+    /// The facts of this node and the runtime they are of.
+    fn look(&self, runner: &dyn Runner, state: &State) -> Result<(Inventory, Found)> {
+        let wanted = self.config.settings.wanted_runtime();
+        let found = runtime::find(&wanted)?;
+        let spinner = spinner(self.options.quiet);
+        let ctr = self.ctr(runner, &found);
+        let probe = Probe { runner, found: &found, wanted: &wanted, ctr: &ctr, state, now: self.started_at };
+        let inventory = collect(&probe);
+        spinner.finish_and_clear();
+        let inventory = inventory?;
+        for gap in &inventory.gaps {
+            tracing::warn!(gap, "a fact could not be gathered");
+        }
+        Ok((inventory, found))
+    }
+
+    fn ctr<'r>(&self, runner: &'r dyn Runner, found: &Found) -> Ctr<'r> {
+        Ctr {
+            runner,
+            program: found.ctr.clone(),
+            prefix: found.prefix.clone(),
+            address: found.socket.clone(),
+            namespace: self.config.settings.runtime.namespace.to_string(),
+        }
+    }
+
+    fn load_state(&self) -> State {
+        state::load(Path::new(state::PATH)).unwrap_or_else(|error| {
+            tracing::warn!("start with an empty memory, everything counts as first seen now: {error:#}");
+            State::default()
+        })
+    }
+
+    fn policy(&self) -> (Policy, bool) {
+        let policy = self.config.settings.policy();
+        let selected = !policy.selectors.is_empty();
+        (policy, selected)
+    }
+
+    fn report(&self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, dry_run: bool) -> Report {
+        let run = Run { dry_run, trigger: self.surroundings.trigger, started_at: self.started_at, finished_at: now() };
+        Report::new(inventory, plan, execution, &run)
+    }
+
+    fn print(&self, report: &Report) -> Result<()> {
+        match self.options.output {
+            Format::Json => write_out(&json::render(report)),
+            // The journal has the story already, entry by entry.
+            Format::Text if self.surroundings.in_journal || self.options.quiet => Ok(()),
+            Format::Text => write_out(&text::render_report(report, self.style())),
+        }
+    }
+
+    fn style(&self) -> Look {
+        let terminal = console::Term::stdout();
+        let colors = match self.options.color {
+            Color::Auto => io::stdout().is_terminal() && !self.surroundings.no_color,
+            Color::Always => true,
+            Color::Never => false,
+        };
+        let width = if io::stdout().is_terminal() { terminal.size().1.into() } else { 400 };
+        Look { colors, width }
+    }
+
+    fn tell(&self, what: &str) {
+        if self.surroundings.in_journal {
+            tracing::info!("{what}");
+        } else if !self.options.quiet {
+            eprintln!("{what}");
+        }
+    }
+
+    fn locked(&self) -> Ended {
+        if self.surroundings.in_journal {
+            tracing::warn!(lock = LOCK, "another run holds the lock");
+        } else {
+            eprintln!("error: another run holds {LOCK}");
+        }
+        Ended::Locked
+    }
+
+    /// Asks on the terminal; a signal is an answer too.
+    fn ask(&self, plan: &Plan) -> Result<bool> {
+        eprint!("Remove {} images, about {}? [y/N] ", plan.removals.len(), human_bytes(plan.planned_bytes));
+        io::stderr().flush()?;
+        let stdin = io::stdin();
+        loop {
+            if self.interrupt.is_set() {
+                eprintln!();
+                return Err(anyhow!(Failure::Interrupted));
+            }
+            let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut readable, PollTimeout::from(100u8)) {
+                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(_) => break,
+                Err(error) => return Err(error).context("wait for an answer"),
+            }
+        }
+        let mut answer = String::new();
+        stdin.read_line(&mut answer).context("read the answer")?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+fn progress_bar(removals: usize, quiet: bool) -> indicatif::ProgressBar {
+    if quiet || removals == 0 {
+        return indicatif::ProgressBar::hidden();
+    }
+    let style = indicatif::ProgressStyle::with_template("removing {bar:30} {pos} of {len} images");
+    let bar = indicatif::ProgressBar::new(removals as u64);
+    style.map_or(bar.clone(), |style| bar.with_style(style))
+}
+
+fn spinner(quiet: bool) -> indicatif::ProgressBar {
+    if quiet {
+        return indicatif::ProgressBar::hidden();
+    }
+    let spinner = indicatif::ProgressBar::new_spinner().with_message("asking the runtime");
+    spinner.enable_steady_tick(std::time::Duration::from_millis(120));
+    spinner
+}
+
+/// A reader that closed the pipe early (`| head`) is no error.
+fn write_out(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("write to stdout"),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn log_verdicts(inventory: &Inventory, plan: &Plan) {
+    for (image, verdict) in inventory.images.iter().zip(&plan.verdicts) {
+        let (word, reason, detail) = match verdict {
+            Verdict::Keep(reason, detail) => ("keep", reason.key(), detail),
+            Verdict::Remove(reason, detail) => ("remove", reason.key(), detail),
+        };
+        tracing::debug!(image_id = %image.id, references = %joined(&image.references), verdict = word, reason, detail, "judged an image");
+    }
+}
+
+fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, plan: &Plan) {
+    let reason = match &plan.verdicts[removal.position] {
+        Verdict::Keep(reason, _) => reason.key(),
+        Verdict::Remove(reason, _) => reason.key(),
+    };
+    let image = &inventory.images[removal.position];
+    let references = joined(&removal.references);
+    let reclaimable = inventory.bytes_held_alone(&[removal.position]);
+    macro_rules! entry {
+        ($level:ident, $message:literal, $error:expr) => {
+            tracing::$level!(message_id = REMOVAL_MESSAGE_ID, image = image.display_name(), image_id = %removal.id, references, reason,
+                outcome = outcome.key(), reclaimable_bytes = reclaimable, error = $error, $message)
+        };
+    }
+    match outcome {
+        Outcome::Removed => entry!(info, "removed an image", ""),
+        Outcome::Gone => entry!(info, "an image was removed by somebody else", ""),
+        Outcome::Spared(why) => entry!(info, "spared an image", why),
+        Outcome::Failed(why) => entry!(error, "an image could not be removed", why),
+        Outcome::NotAttempted(_) => {}
+    }
+}
+
+fn log_summary(report: &Report) {
+    let summary = &report.summary;
+    for gap in &report.gaps {
+        tracing::debug!(gap, "not known");
+    }
+    tracing::info!(
+        message_id = SUMMARY_MESSAGE_ID,
+        node = report.node,
+        dry_run = report.dry_run,
+        images = summary.images,
+        planned = summary.planned_removals,
+        removed = summary.removed,
+        gone = summary.gone,
+        spared = summary.spared,
+        not_attempted = summary.not_attempted,
+        failed = summary.failed,
+        reclaimed_bytes = summary.reclaimed_bytes,
+        seconds = report.finished_at.since(report.started_at).map_or(0, |d| d.as_secs()),
+        "run finished"
+    );
+}
+
+fn joined(references: &[Reference]) -> String {
+    references.iter().map(Reference::as_str).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,515 @@
+//! Configuration: files as written → merged with the flags → validated, and where each value came from.
+//!
+//! A later layer replaces a key of an earlier one: flags over drop-ins over the file over the defaults. Two exceptions keep a
+//! command line from removing more than it says: `exclude` adds up over all layers, and a selector among the flags puts all
+//! configured selectors aside.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use regex::Regex;
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use crate::policy::{Policy, Selectors};
+use crate::runtime::Wanted;
+
+const FILE: &str = "/etc/nuke-images/config.toml";
+const DROP_INS: &str = "/etc/nuke-images/config.d";
+/// Largest file that is read: a hundred times what a person writes.
+const FILE_CAP: u64 = 1 << 20;
+/// Keys that say what may go at all.
+const SELECTORS: [&str; 3] = ["images.registries", "images.include", "images.all"];
+
+/// Every key with its type and default, as TOML has it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// What may go and what must stay.
+    pub images: Images,
+    /// How gently.
+    pub pace: Pace,
+    /// Which runtime.
+    pub runtime: RuntimeKeys,
+    /// When not to run at all.
+    pub safety: Safety,
+}
+
+/// `[images]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the options in cli.rs describe them")]
+pub struct Images {
+    pub registries: Vec<Registry>,
+    pub include: Vec<Pattern>,
+    pub all: bool,
+    pub exclude: Vec<Pattern>,
+    pub min_age: Span,
+    pub keep_unpullable: bool,
+}
+
+/// `[pace]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pace {
+    /// Images that are checked and removed together.
+    pub batch: Batch,
+}
+
+/// `[runtime]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the options in cli.rs describe them")]
+pub struct RuntimeKeys {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    pub namespace: Namespace,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ctr: Option<AbsolutePath>,
+    pub trusted_dirs: Vec<AbsolutePath>,
+}
+
+/// `[safety]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Safety {
+    /// Refuse an unattended run when machine or runtime have been up for less.
+    pub min_uptime: Span,
+    /// Run even though nothing at all is in use.
+    pub allow_idle: bool,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            registries: Vec::new(),
+            include: Vec::new(),
+            all: false,
+            exclude: Vec::new(),
+            min_age: Span(Duration::from_hours(1)),
+            keep_unpullable: true,
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { batch: Batch(100) }
+    }
+}
+
+impl Default for RuntimeKeys {
+    fn default() -> Self {
+        Self { endpoint: None, namespace: Namespace("k8s.io".into()), ctr: None, trusted_dirs: Vec::new() }
+    }
+}
+
+impl Default for Safety {
+    fn default() -> Self {
+        Self { min_uptime: Span(Duration::from_mins(30)), allow_idle: false }
+    }
+}
+
+impl Settings {
+    /// The policy these settings ask for.
+    pub fn policy(&self) -> Policy {
+        let patterns = |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.0.clone()).collect();
+        Policy {
+            selectors: Selectors {
+                all: self.images.all,
+                registries: self.images.registries.iter().map(|registry| registry.0.clone()).collect(),
+                include: patterns(&self.images.include),
+            },
+            exclude: patterns(&self.images.exclude),
+            min_age: self.images.min_age.0,
+            keep_unpullable: self.images.keep_unpullable,
+            min_uptime: self.safety.min_uptime.0,
+            allow_idle: self.safety.allow_idle,
+        }
+    }
+
+    /// The runtime these settings ask for.
+    pub fn wanted_runtime(&self) -> Wanted {
+        Wanted {
+            endpoint: self.runtime.endpoint.as_ref().map(|endpoint| endpoint.0.clone()),
+            ctr: self.runtime.ctr.as_ref().map(|path| path.0.clone()),
+            trusted_dirs: self.runtime.trusted_dirs.iter().map(|path| path.0.clone()).collect(),
+        }
+    }
+}
+
+/// A value that is written as a text and checked when it is read.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $parse:expr, $write:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name(pub $inner);
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let parse: fn(&str) -> Result<$inner, String> = $parse;
+                parse(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let write: fn(&$inner) -> String = $write;
+                f.write_str(&write(&self.0))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+checked_text!(
+    /// A span of time, `90s`, `15m`, `1h 30m`, `7d`.
+    Span(Duration),
+    |text| humantime::parse_duration(text).map_err(|error| format!("{error}; write a duration as in 90s, 15m, 2h or 7d")),
+    |span| humantime::format_duration(*span).to_string()
+);
+checked_text!(
+    /// A regular expression, unanchored.
+    Pattern(Regex),
+    |text| match text {
+        "" => Err("an empty pattern matches everything; write .* if that is meant".into()),
+        _ => Regex::new(text).map_err(|error| format!("{}; a regular expression is searched for anywhere in a reference, as grep -E does", last_line(&error))),
+    },
+    |pattern| pattern.as_str().to_owned()
+);
+checked_text!(
+    /// A registry: host, and port if it has one.
+    Registry(String),
+    |text| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        let good = !text.is_empty() && text.chars().all(allowed);
+        good.then(|| text.to_owned()).ok_or_else(|| "write the host alone, with its port if it has one, as in quay.io or localhost:5000".into())
+    },
+    Clone::clone
+);
+checked_text!(
+    /// A unix socket, `unix:///run/containerd/containerd.sock`.
+    Endpoint(String),
+    |text| {
+        let is_socket = text.strip_prefix("unix://").unwrap_or(text).starts_with('/');
+        is_socket.then(|| text.to_owned()).ok_or_else(|| "write a unix socket as in unix:///run/containerd/containerd.sock".into())
+    },
+    Clone::clone
+);
+checked_text!(
+    /// containerd's namespace.
+    Namespace(String),
+    |text| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let good = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed);
+        good.then(|| text.to_owned()).ok_or_else(|| "a namespace consists of letters, digits, dots, dashes and underscores, as in k8s.io".into())
+    },
+    Clone::clone
+);
+checked_text!(
+    /// An absolute path.
+    AbsolutePath(PathBuf),
+    |text| text.starts_with('/').then(|| text.into()).ok_or_else(|| "write an absolute path".into()),
+    |path| path.display().to_string()
+);
+
+/// Images a batch, 1 to 1,000.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(transparent)]
+pub struct Batch(pub usize);
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match i64::deserialize(deserializer)? {
+            images @ 1..=1000 => Ok(Self(usize::try_from(images).unwrap_or(1))),
+            other => Err(serde::de::Error::custom(format!("{other} images a batch; write a number from 1 to 1000"))),
+        }
+    }
+}
+
+fn last_line(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// A file and the line in it.
+    File(PathBuf, usize),
+    /// An option of the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A value that an option of the command line sets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flag {
+    /// As in `images.min_age`.
+    pub key: &'static str,
+    /// As in `--min-age`.
+    pub name: &'static str,
+    /// What it is set to.
+    pub value: Value,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Validated.
+    pub settings: Settings,
+    /// Every key with its value and where that came from.
+    pub keys: BTreeMap<String, (Value, Vec<Source>)>,
+    /// Files that were read, in order.
+    pub files: Vec<PathBuf>,
+}
+
+/// What is wrong with the configuration; ends in exit code 2.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads the files, lays the flags over them and checks the whole. With `file`, that one alone is read.
+pub fn load(file: Option<&Path>, flags: Vec<Flag>) -> Result<Config, ConfigError> {
+    let files = match file {
+        Some(file) => vec![file.to_owned()],
+        None => default_files()?,
+    };
+    let mut texts = Vec::new();
+    for path in &files {
+        texts.push((path.clone(), read(path)?));
+    }
+    merge(&texts, flags).map(|(settings, keys)| Config { settings, keys, files })
+}
+
+fn default_files() -> Result<Vec<PathBuf>, ConfigError> {
+    let mut files: Vec<PathBuf> = Path::new(FILE).exists().then(|| FILE.into()).into_iter().collect();
+    let entries = match fs::read_dir(DROP_INS) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(files),
+        Err(error) => return Err(ConfigError(format!("{DROP_INS}: {error}"))),
+    };
+    let mut drop_ins: Vec<PathBuf> = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| ConfigError(format!("{DROP_INS}: {error}")))?.path();
+        drop_ins.extend((path.extension().is_some_and(|extension| extension == "toml")).then_some(path));
+    }
+    drop_ins.sort();
+    files.extend(drop_ins);
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let wrong = |what: String| ConfigError(format!("{}: {what}", path.display()));
+    let size = fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    if size > FILE_CAP {
+        return Err(wrong(format!("has {size} bytes; a configuration of more than 1 MiB is not read")));
+    }
+    fs::read_to_string(path).map_err(|error| wrong(error.to_string()))
+}
+
+type Keys = BTreeMap<String, (Value, Vec<Source>)>;
+
+fn merge(texts: &[(PathBuf, String)], flags: Vec<Flag>) -> Result<(Settings, Keys), ConfigError> {
+    let mut keys = defaults();
+    for (path, text) in texts {
+        // Checked whole by itself first, so that an error names this file and the place in it.
+        let locate = |error: toml::de::Error| ConfigError(describe(path, text, &error));
+        toml::from_str::<Settings>(text).map_err(locate)?;
+        let table = DeTable::parse(text).map_err(locate)?;
+        for (key, value, at) in flatten(table.get_ref()) {
+            set(&mut keys, key, value, Source::File(path.clone(), line_and_column(text, at).0));
+        }
+    }
+    if flags.iter().any(|flag| SELECTORS.contains(&flag.key)) {
+        let defaults = defaults();
+        keys.extend(SELECTORS.iter().filter_map(|key| Some(((*key).to_owned(), defaults.get(*key)?.clone()))));
+    }
+    for flag in flags {
+        set(&mut keys, flag.key.to_owned(), flag.value, Source::Flag(flag.name));
+    }
+    let mut merged = Table::new();
+    for (key, (value, _)) in &keys {
+        if let Some((section, name)) = key.split_once('.') {
+            let section = merged.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            section.as_table_mut().into_iter().for_each(|table| _ = table.insert(name.to_owned(), value.clone()));
+        }
+    }
+    let settings = Settings::deserialize(merged).map_err(|error| ConfigError(error.message().to_owned()))?;
+    Ok((settings, keys))
+}
+
+/// A later value replaces an earlier one; patterns of `exclude` add up.
+fn set(keys: &mut Keys, key: String, value: Value, source: Source) {
+    match (keys.get_mut(&key), value) {
+        (Some((Value::Array(old), sources)), Value::Array(more)) if key == "images.exclude" => {
+            sources.retain(|source| *source != Source::Default);
+            sources.push(source);
+            old.extend(more);
+        }
+        (_, value) => _ = keys.insert(key, (value, vec![source])),
+    }
+}
+
+fn defaults() -> Keys {
+    let table = Table::try_from(Settings::default()).unwrap_or_default();
+    let sections = table.into_iter().filter_map(|(section, keys)| match keys {
+        Value::Table(keys) => Some((section, keys)),
+        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) => None,
+    });
+    sections
+        .flat_map(|(section, keys)| keys.into_iter().map(move |(key, value)| (format!("{section}.{key}"), (value, vec![Source::Default]))))
+        .collect()
+}
+
+/// `section.key`, value, and the position of the value in the text.
+fn flatten(table: &DeTable<'_>) -> Vec<(String, Value, usize)> {
+    let keys = |section: &Spanned<DeValue<'_>>| -> Vec<(String, Value, usize)> {
+        let table = section.get_ref().as_table().into_iter().flatten();
+        table.map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()), value.span().start)).collect()
+    };
+    let qualify = |(section, body): (&Spanned<_>, &Spanned<DeValue<'_>>)| -> Vec<_> {
+        let section: &std::borrow::Cow<'_, str> = section.get_ref();
+        keys(body).into_iter().map(|(key, value, at)| (format!("{section}.{key}"), value, at)).collect()
+    };
+    table.iter().flat_map(qualify).collect()
+}
+
+fn plain(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or_else(|_| Value::String(number.to_string()), Value::Integer),
+        DeValue::Float(number) => number.as_str().parse().map_or_else(|_| Value::String(number.to_string()), Value::Float),
+        DeValue::Boolean(value) => Value::Boolean(*value),
+        DeValue::Datetime(time) => Value::Datetime(*time),
+        DeValue::Array(items) => Value::Array(items.iter().map(|item| plain(item.get_ref())).collect()),
+        DeValue::Table(table) => Value::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect()),
+    }
+}
+
+/// `file:line:column: what is wrong: the text that is wrong`.
+fn describe(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else {
+        return format!("{}: {}", path.display(), error.message());
+    };
+    let (line, column) = line_and_column(text, span.start);
+    let found = text.get(span).unwrap_or_default().lines().next().unwrap_or_default();
+    let found = if found.is_empty() { String::new() } else { format!("{found}: ") };
+    format!("{}:{line}:{column}: {found}{}", path.display(), error.message().lines().collect::<Vec<_>>().join(" "))
+}
+
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(texts: &[&str], flags: Vec<Flag>) -> Result<(Settings, Keys), ConfigError> {
+        let name = |(i, text): (usize, &&str)| (PathBuf::from(format!("{i}.toml")), (*text).to_owned());
+        merge(&texts.iter().enumerate().map(name).collect::<Vec<_>>(), flags)
+    }
+
+    fn flag(key: &'static str, value: impl Into<Value>) -> Flag {
+        Flag { key, name: "--flag", value: value.into() }
+    }
+
+    #[test]
+    fn flags_win_over_drop_ins_and_these_over_the_file() {
+        let texts = ["[images]\nmin_age = \"2h\"\nall = true\n[pace]\nbatch = 7\n", "[images]\nmin_age = \"3h\"\n"];
+        let (settings, keys) = merged(&texts, vec![flag("pace.batch", 9)]).expect("merge");
+        assert_eq!(settings.images.min_age.0, Duration::from_hours(3));
+        assert_eq!(settings.pace.batch.0, 9);
+        assert_eq!(keys["images.min_age"].1, [Source::File("1.toml".into(), 2)]);
+        assert_eq!(keys["images.all"].1, [Source::File("0.toml".into(), 3)]);
+        assert_eq!(keys["pace.batch"].1, [Source::Flag("--flag")]);
+        assert_eq!(keys["safety.min_uptime"].1, [Source::Default]);
+    }
+
+    #[test]
+    fn excluded_patterns_add_up() {
+        let exclude = vec![flag("images.exclude", vec!["c"])];
+        let (settings, keys) = merged(&["[images]\nexclude = [\"a\"]\n", "[images]\nexclude = [\"b\"]\n"], exclude).expect("merge");
+        assert_eq!(settings.images.exclude.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(keys["images.exclude"].1.len(), 3);
+    }
+
+    #[test]
+    fn a_selector_among_the_flags_puts_the_configured_ones_aside() {
+        let (settings, _) = merged(&["[images]\nall = true\ninclude = [\"x\"]\n"], vec![flag("images.registries", vec!["quay.io"])]).expect("merge");
+        assert!(!settings.images.all && settings.images.include.is_empty());
+        assert_eq!(settings.images.registries.len(), 1);
+    }
+
+    #[test]
+    fn an_error_names_file_line_column_value_and_the_way_out() {
+        for (text, parts) in [
+            ("[images]\nmin_age = \"1 houre\"\n", vec!["0.toml:2:11", "1 houre", "15m"]),
+            ("[images]\nmin_age = 5\n", vec!["0.toml:2:11", "5", "expected a string"]),
+            ("[images]\nexclude = [\"a\", \"(\"]\n", vec!["0.toml:2:17", "\"(\"", "unclosed group", "grep"]),
+            ("[images]\nmin_agee = \"1h\"\n", vec!["0.toml:2:1", "min_agee", "min_age"]),
+            ("[imagess]\n", vec!["0.toml:1:2", "imagess", "images"]),
+            ("[images]\nall = \n", vec!["0.toml:2:"]),
+            ("[images]\nall = true\nall = false\n", vec!["0.toml:3:1", "duplicate"]),
+            ("[pace]\nbatch = 0\n", vec!["0.toml:2:9", "1 to 1000"]),
+            ("[runtime]\nctr = \"ctr\"\n", vec!["0.toml:2:7", "absolute path"]),
+            ("[runtime]\nendpoint = \"tcp://x\"\n", vec!["0.toml:2:12", "unix://"]),
+            ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:15", "quay.io"]),
+            ("[runtime]\nnamespace = \"--all\"\n", vec!["0.toml:2:13", "k8s.io"]),
+        ] {
+            let ConfigError(error) = merged(&[text], vec![]).expect_err(text);
+            for part in parts {
+                assert!(error.contains(part), "{text:?} gives {error:?}, without {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_readme() {
+        let (settings, _) = merged(&[], vec![]).expect("merge");
+        let policy = settings.policy();
+        assert!(policy.selectors.is_empty() && policy.keep_unpullable && !policy.allow_idle);
+        assert_eq!((policy.min_age, policy.min_uptime), (Duration::from_hours(1), Duration::from_mins(30)));
+        assert_eq!(settings.runtime.namespace.0, "k8s.io");
+    }
+}

@@ -1,0 +1,60 @@
+//! Logs: to journald as fields under systemd, else plain lines on stderr. The only reader of the environment.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::cli::Options;
+use crate::report::Trigger;
+
+/// Where the logs go and how the run came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surroundings {
+    /// stdout or stderr are the journal: the story is told there, field by field, and not as a table.
+    pub in_journal: bool,
+    /// Who started the run.
+    pub trigger: Trigger,
+    /// Does the person want no colours anywhere (<https://no-color.org>)?
+    pub no_color: bool,
+}
+
+/// Looks at the surroundings and starts logging.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+pub fn start(options: &Options) -> Surroundings {
+    let in_journal = env::var("JOURNAL_STREAM").is_ok_and(|stream| is_stderr(&stream));
+    let invocation = env::var("INVOCATION_ID").ok();
+    let level = match (options.quiet, options.verbose, io::stderr().is_terminal()) {
+        (true, _, _) => LevelFilter::ERROR,
+        (false, true, _) => LevelFilter::DEBUG,
+        // A person sees the table; a log file has only these lines.
+        (false, false, true) => LevelFilter::WARN,
+        (false, false, false) => LevelFilter::INFO,
+    };
+    let journal = in_journal.then(|| tracing_journald::layer().ok()).flatten().map(|layer| {
+        let fields = invocation.iter().map(|id| ("INVOCATION_ID", id.clone()));
+        layer.with_field_prefix(None).with_syslog_identifier("nuke-images".into()).with_custom_fields(fields)
+    });
+    match journal {
+        Some(layer) => tracing_subscriber::registry().with(layer.with_filter(level)).init(),
+        None => {
+            let plain = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false).without_time();
+            tracing_subscriber::registry().with(plain.with_filter(level)).init();
+        }
+    }
+    Surroundings {
+        in_journal,
+        trigger: if invocation.is_some() { Trigger::Timer } else { Trigger::Person },
+        no_color: env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    }
+}
+
+/// `JOURNAL_STREAM` is `device:inode` of the stream that systemd connected to the journal (systemd.exec(5)).
+fn is_stderr(stream: &str) -> bool {
+    let own = std::fs::metadata("/dev/stderr").map(|metadata| format!("{}:{}", metadata.dev(), metadata.ino()));
+    own.is_ok_and(|own| own == stream)
+}

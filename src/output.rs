@@ -1,0 +1,4 @@
+//! What a person or a program reads of a run. Pure: values in, text out.
+
+pub mod json;
+pub mod text;

@@ -1,0 +1,242 @@
+//! Tables for people: what goes, what stays and why, totals, and the disk as a bar.
+//!
+//! Names that others chose are printed without control characters.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
+
+use crate::config::Config;
+use crate::inventory::{DiskUsage, Image, Inventory, UserKind};
+use crate::policy::Keep;
+use crate::process::printable;
+use crate::report::{ImageReport, Report, Summary};
+use crate::units::{Timestamp, human_bytes, human_span};
+
+/// Cells of a disk bar.
+const BAR: usize = 30;
+/// Widest that a name is printed while a table has to share its line.
+const NAME: usize = 64;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// With colours.
+    pub colors: bool,
+    /// Characters a line.
+    pub width: usize,
+}
+
+impl Look {
+    fn paint(self, style: &Style, text: &str) -> String {
+        style.clone().force_styling(self.colors).apply_to(text).to_string()
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.paint(&Style::new().bold(), text)
+    }
+
+    fn dim(self, text: &str) -> String {
+        self.paint(&Style::new().dim(), text)
+    }
+}
+
+/// A run, planned or done.
+pub fn render_report(report: &Report, look: Look) -> String {
+    let mut text = heading(report, look);
+    let age = |at: Option<Timestamp>| at.and_then(|at| report.started_at.since(at)).map_or("?".into(), human_span);
+    let (going, staying): (Vec<&ImageReport>, Vec<&ImageReport>) = report.images.iter().partition(|image| image.verdict == "remove");
+    let mut going_rows: Vec<Row> = going.iter().map(|image| row(image, age(image.pulled_at), look)).collect();
+    going_rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
+    let mut staying = staying;
+    let rank = |image: &ImageReport| Keep::ALL.iter().position(|keep| keep.key() == image.reason);
+    staying.sort_by(|a, b| (rank(a), &a.name).cmp(&(rank(b), &b.name)));
+    let staying_rows: Vec<Row> = staying.iter().map(|image| row(image, age(image.pulled_at), look)).collect();
+    let title = if report.images.iter().any(|image| image.outcome.is_some()) { "REMOVED" } else { "TO REMOVE" };
+    table(&mut text, title, &going_rows, &staying_rows, look);
+    totals(&mut text, report, look);
+    text
+}
+
+fn heading(report: &Report, look: Look) -> String {
+    let what = if report.dry_run { "dry run, nothing is changed" } else { "clean-up" };
+    let runtime = &report.runtime;
+    let place = format!("{} {} · {} · {}", runtime.name, runtime.version, runtime.endpoint, runtime.namespace);
+    format!("{} · {what}\n{}\n\n", look.bold(&format!("nuke-images on {}", printable(&report.node))), look.dim(&place))
+}
+
+struct Row {
+    mark: String,
+    name: String,
+    bytes: u64,
+    age: String,
+    why: String,
+}
+
+fn row(image: &ImageReport, age: String, look: Look) -> Row {
+    let (sign, style) = match (image.verdict, image.outcome) {
+        ("keep", _) => ("·", Style::new().dim()),
+        (_, None) => ("-", Style::new().yellow()),
+        (_, Some("removed" | "gone")) => ("✓", Style::new().green()),
+        (_, Some("failed")) => ("✗", Style::new().red().bold()),
+        (_, Some(_)) => ("~", Style::new().cyan()),
+    };
+    let others = image.references.len().saturating_sub(1);
+    let more = if others == 0 { String::new() } else { format!(" (+{others})") };
+    let why = match (&image.outcome, &image.error) {
+        (Some(outcome), Some(error)) => format!("{outcome}: {}", printable(error)),
+        (Some("gone"), None) => "removed by somebody else meanwhile".into(),
+        _ => format!("{}: {}", image.reason.replace('_', " "), printable(&image.detail)),
+    };
+    let name = format!("{}{more}", middle(&printable(&image.name), NAME));
+    Row { mark: look.paint(&style, sign), name, bytes: image.size_bytes.max(image.reclaimable_bytes), age, why }
+}
+
+/// A long name keeps its beginning and its end, which holds the tag.
+fn middle(name: &str, width: usize) -> String {
+    let length = name.chars().count();
+    if length <= width {
+        return name.to_owned();
+    }
+    let head: String = name.chars().take(width / 2).collect();
+    let tail: String = name.chars().skip(length - (width - width / 2 - 1)).collect();
+    format!("{head}…{tail}")
+}
+
+fn table(text: &mut String, title: &str, going: &[Row], staying: &[Row], look: Look) {
+    let widest = |cell: fn(&Row) -> &str, least: usize| going.iter().chain(staying).map(|row| measure_text_width(cell(row))).max().unwrap_or(0).max(least);
+    let (name, age) = (widest(|row| &row.name, 20), widest(|row| &row.age, 6));
+    for (title, rows) in [(title, going), ("KEPT", staying)] {
+        if rows.is_empty() {
+            continue;
+        }
+        let head = format!("  {} {} {} WHY", pad_str(title, name, Alignment::Left, None), pad_str("SIZE", 10, Alignment::Right, None), pad_str("PULLED", age + 1, Alignment::Right, None));
+        _ = writeln!(text, "{}", look.bold(&head));
+        for row in rows {
+            let cells = format!(
+                "{} {} {} {} {}",
+                row.mark,
+                pad_str(&row.name, name, Alignment::Left, None),
+                pad_str(&human_bytes(row.bytes), 10, Alignment::Right, None),
+                pad_str(&row.age, age + 1, Alignment::Right, None),
+                look.dim(&row.why),
+            );
+            _ = writeln!(text, "{}", truncate_str(&cells, look.width, "…"));
+        }
+        text.push('\n');
+    }
+}
+
+fn totals(text: &mut String, report: &Report, look: Look) {
+    let summary = &report.summary;
+    let done = report.images.iter().any(|image| image.outcome.is_some());
+    let bold = |words: String| look.bold(&words);
+    if summary.planned_removals == 0 {
+        _ = writeln!(text, "{}: {}.", bold("Nothing to remove".into()), of_images(summary));
+    } else if done {
+        let gone = summary.removed + summary.gone;
+        _ = writeln!(text, "{}, {} given back; {}.", bold(format!("Removed {gone} of {}", summary.images)), human_bytes(summary.reclaimed_bytes), not_done(summary));
+    } else {
+        let planned = format!("Would remove {} of {} images", summary.planned_removals, summary.images);
+        _ = writeln!(text, "{}, giving back about {}.", bold(planned), human_bytes(summary.planned_bytes));
+    }
+    let kept = kept_by_rule(summary);
+    if summary.planned_removals > 0 && !kept.is_empty() {
+        _ = writeln!(text, "Kept: {kept}.");
+    }
+    for disk in &report.disks {
+        let after = disk.after.unwrap_or(disk.before);
+        _ = writeln!(text, "{} {}", disk_bar(disk.before, after, look), look.dim(&disk.path.display().to_string()));
+    }
+    for refusal in &report.refusals {
+        _ = writeln!(text, "{} {refusal}", look.paint(&Style::new().yellow(), "would be refused:"));
+    }
+    for gap in &report.gaps {
+        _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "not known:"), printable(gap));
+    }
+}
+
+fn of_images(summary: &Summary) -> String {
+    match summary.images {
+        0 => "there are no images".into(),
+        1 => format!("the only image is kept ({})", kept_by_rule(summary)),
+        images => format!("all {images} images are kept ({})", kept_by_rule(summary)),
+    }
+}
+
+fn not_done(summary: &Summary) -> String {
+    let counts = [("failed", summary.failed), ("spared", summary.spared), ("not attempted", summary.not_attempted)];
+    let words: Vec<String> = counts.iter().filter(|(_, count)| *count > 0).map(|(word, count)| format!("{count} {word}")).collect();
+    if words.is_empty() { "none failed".into() } else { words.join(", ") }
+}
+
+fn kept_by_rule(summary: &Summary) -> String {
+    let count = |keep: &Keep| Some((summary.kept.get(keep.key()).copied().filter(|&count| count > 0)?, keep.words()));
+    let words: Vec<String> = Keep::ALL.iter().filter_map(count).map(|(count, words)| format!("{count} {words}")).collect();
+    words.join(" · ")
+}
+
+/// `[███████░░░░░] 62 % → 48 % of 40 GiB`.
+fn disk_bar(before: DiskUsage, after: DiskUsage, look: Look) -> String {
+    let share = |usage: DiskUsage, of: u64| usage.used_bytes.saturating_mul(of).checked_div(usage.total_bytes).unwrap_or(0);
+    let cells = |usage| usize::try_from(share(usage, BAR as u64)).unwrap_or(BAR).min(BAR);
+    let (full, was) = (cells(after), cells(before).max(cells(after)));
+    let freed = look.paint(&Style::new().green(), &"▒".repeat(was - full));
+    let bar = format!("{}{freed}{}", "█".repeat(full), look.dim(&"░".repeat(BAR - was)));
+    let (before_percent, after_percent) = (share(before, 100), share(after, 100));
+    let change = if before == after { format!("{before_percent} %") } else { format!("{before_percent} % → {after_percent} %") };
+    format!("Disk [{bar}] {change} of {}", human_bytes(before.total_bytes))
+}
+
+/// What is on the node.
+pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
+    let mut text = format!("{}\n\n", look.bold(&format!("{} images on {}", inventory.images.len(), printable(&inventory.node))));
+    let mut images: Vec<&Image> = inventory.images.iter().collect();
+    images.sort_by_key(|image| std::cmp::Reverse(image.size_bytes));
+    for image in images {
+        let age = image.pulled_at.and_then(|at| inventory.taken_at.since(at)).map_or("age unknown".into(), |age: Duration| format!("pulled {} ago", human_span(age)));
+        let pin = image.pinned.as_ref().map_or(String::new(), |_| " · pinned".into());
+        _ = writeln!(text, "{}", look.bold(&printable(image.display_name())));
+        _ = writeln!(text, "  {} · {age} · {}{pin}", human_bytes(image.size_bytes), look.dim(image.id.short()));
+        for reference in image.references.iter().filter(|name| name.as_str() != image.display_name()) {
+            _ = writeln!(text, "  {}", look.dim(&printable(reference.as_str())));
+        }
+        for user in &image.users {
+            let pod = user.pod.as_ref().map_or(String::new(), |pod| format!(" ({})", printable(pod)));
+            _ = writeln!(text, "  used by {} {}{pod}", user_word(user.kind), printable(&user.id));
+        }
+    }
+    for disk in &inventory.disks {
+        _ = writeln!(text, "\n{} {}", disk_bar(disk.usage, disk.usage, look), look.dim(&disk.path.display().to_string()));
+    }
+    for gap in &inventory.gaps {
+        _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "not known:"), printable(gap));
+    }
+    text
+}
+
+fn user_word(kind: UserKind) -> &'static str {
+    match kind {
+        UserKind::Container => "container",
+        UserKind::Sandbox => "sandbox",
+        UserKind::Snapshot => "snapshot",
+        UserKind::Unknown => "perhaps:",
+    }
+}
+
+/// The configuration in force, as TOML with the source of each value behind it.
+pub fn render_config(config: &Config, look: Look) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for (key, (value, sources)) in &config.keys {
+        let (own, name) = key.split_once('.').unwrap_or(("", key));
+        if own != section {
+            _ = writeln!(text, "{}{}", if section.is_empty() { "" } else { "\n" }, look.bold(&format!("[{own}]")));
+            section = own;
+        }
+        let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+        _ = writeln!(text, "{} {}", pad_str(&format!("{name} = {value}"), 40, Alignment::Left, None), look.dim(&format!("# {}", sources.join(", "))));
+    }
+    text
+}

@@ -1,0 +1,336 @@
+//! The machine that the product believes to be on.
+//!
+//! The product runs in a mount namespace where `/etc`, `/var/lib`, `/run` and `/usr/local/bin` are folders of the lab, so
+//! that its real default paths are used and the machine's own are neither read nor written. What it leaves there stays
+//! from one run of a [`Node`] to the next. It is started with nothing in its environment but `PATH`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::Containerd;
+use crate::containerd::PATH;
+use crate::shell::{output, wait_for};
+
+/// The folders of the machine that are the lab's, and what they are called in it.
+const FOLDERS: [(&str, &str); 4] = [("/etc", "etc"), ("/var/lib", "lib"), ("/run", "run"), ("/usr/local/bin", "bin")];
+
+/// What `/etc` must have for programs to start and names to be known.
+const BORROWED: [&str; 5] = ["group", "hosts", "ld.so.cache", "nsswitch.conf", "passwd"];
+
+/// Makes the machine, then becomes the program. The machine's own runtime programs are hidden behind empty files: what
+/// the product finds must be the lab's.
+const MACHINE: &str = r#"
+set -e
+node=$1; shift
+for name in containerd crictl ctr k3s; do
+  for folder in /usr/bin /usr/sbin /bin /sbin; do
+    if [ -e "$folder/$name" ]; then mount --bind "$node/hidden" "$folder/$name"; fi
+  done
+done
+for name in containerd ctr nuke-images; do
+  source=$1; shift
+  if [ -n "$source" ]; then mount --bind "$source" "$node/bin/$name"; fi
+done
+mount -t proc proc /proc
+mount --rbind "$node/bin" /usr/local/bin
+mount --bind "$node/etc" /etc
+mount --bind "$node/lib" /var/lib
+mount --bind "$node/run" /run
+cd /
+exec "$@"
+"#;
+
+/// What a script that stands in for ctr begins with: `$command` is such as `images rm`, `real` is ctr itself.
+const STAND_IN: &str = r#"#!/bin/sh
+real() { /usr/local/bin/ctr "$@"; }
+command= option=
+for word in "$@"; do
+  case $option$word in
+    value*) option= ;;
+    --debug | -*=*) ;;
+    -*) [ -n "$command" ] || option=value ;;
+    *) command=${command:+$command }$word ;;
+  esac
+  case $command in *' '*) break ;; esac
+done
+"#;
+
+/// A machine with one containerd, made by [`Containerd::node`].
+pub struct Node<'a> {
+    containerd: &'a Containerd,
+    product: PathBuf,
+    folder: PathBuf,
+    settings: BTreeMap<(String, String), String>,
+    knows_containerd: bool,
+}
+
+impl<'a> Node<'a> {
+    pub(crate) fn new(containerd: &'a Containerd) -> Result<Self> {
+        let folder = containerd.folder().join("node").join(containerd.next().to_string());
+        for (_, name) in FOLDERS {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        File::create(folder.join("hidden"))?;
+        for name in ["containerd", "ctr", "nuke-images"] {
+            File::create(folder.join("bin").join(name))?;
+        }
+        for name in BORROWED {
+            if Path::new("/etc").join(name).exists() {
+                fs::copy(Path::new("/etc").join(name), folder.join("etc").join(name))?;
+            }
+        }
+        let mut node =
+            Self { containerd, product: PathBuf::new(), folder, settings: BTreeMap::new(), knows_containerd: true };
+        let config = fs::read_to_string(containerd.folder().join("config.toml"))?;
+        node.write("/etc/containerd/config.toml", &config)?;
+        node.set("runtime.endpoint", &format!("{:?}", format!("unix://{}", containerd.socket().display())))?;
+        node.set("runtime.ctr", r#""/usr/local/bin/ctr""#)?;
+        node.set("safety.min_uptime", r#""0s""#)?;
+        Ok(node)
+    }
+
+    /// Says which binary is the product; without it `NUKE_IMAGES_BIN` does.
+    #[must_use]
+    pub fn product(mut self, path: impl Into<PathBuf>) -> Self {
+        self.product = path.into();
+        self
+    }
+
+    /// Takes containerd's own program and configuration away: only what ctr says is left to know.
+    pub fn hide_containerd(&mut self) -> Result<()> {
+        self.knows_containerd = false;
+        fs::remove_file(self.folder.join("bin/containerd"))?;
+        fs::remove_file(self.path("/etc/containerd/config.toml")?).context("hide containerd's configuration")
+    }
+
+    /// Sets one key of the product's configuration, such as `images.min_age`, to a TOML value, and writes the file.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let (table, name) = key.split_once('.').context("a key is table.name")?;
+        self.settings.insert((table.to_owned(), name.to_owned()), value.to_owned());
+        self.write_settings()
+    }
+
+    /// Takes one key out again.
+    pub fn unset(&mut self, key: &str) -> Result<()> {
+        let (table, name) = key.split_once('.').context("a key is table.name")?;
+        self.settings.remove(&(table.to_owned(), name.to_owned()));
+        self.write_settings()
+    }
+
+    fn write_settings(&self) -> Result<()> {
+        let (mut text, mut open) = (String::new(), "");
+        for ((table, name), value) in &self.settings {
+            if table != open {
+                writeln!(text, "[{table}]")?;
+                open = table;
+            }
+            writeln!(text, "{name} = {value}")?;
+        }
+        self.config(&text)
+    }
+
+    /// Writes the product's configuration file, in place of what [`Node::set`] has made.
+    pub fn config(&self, text: &str) -> Result<()> {
+        self.write("/etc/nuke-images/config.toml", text)
+    }
+
+    /// Writes a file of the machine, with the folders it needs.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        let path = self.path(path)?;
+        fs::create_dir_all(path.parent().context("a file is in a folder")?)?;
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Reads a file of the machine.
+    pub fn read(&self, path: &str) -> Result<String> {
+        fs::read_to_string(self.path(path)?).with_context(|| format!("read {path}"))
+    }
+
+    /// Whether a file of the machine is there.
+    pub fn exists(&self, path: &str) -> Result<bool> {
+        Ok(self.path(path)?.exists())
+    }
+
+    /// Sets the permissions of a file or folder of the machine.
+    pub fn chmod(&self, path: &str, mode: u32) -> Result<()> {
+        Ok(fs::set_permissions(self.path(path)?, Permissions::from_mode(mode))?)
+    }
+
+    /// Where a file of the machine really is.
+    pub fn path(&self, path: &str) -> Result<PathBuf> {
+        for (folder, name) in FOLDERS {
+            if let Some(rest) = path.strip_prefix(folder) {
+                return Ok(self.folder.join(name).join(rest.trim_start_matches('/')));
+            }
+        }
+        bail!("{path} is not the lab's")
+    }
+
+    /// Everything that the product could have written, with contents and times.
+    pub fn files(&self) -> Result<String> {
+        let find = ["-printf", "%P %y %m %s %T@ %C@\n"];
+        let list = output(Command::new("find").arg(&self.folder).args(["-not", "-name", "output-*"]).args(find))?;
+        let mut lines: Vec<_> = list.lines().filter(|line| !line.starts_with(" d")).collect();
+        lines.sort_unstable();
+        Ok(lines.join("\n"))
+    }
+
+    /// Puts a script in ctr's place, its name in the configuration. `$command` is what is asked (`images rm`), and
+    /// `real "$@"` does it; the script's last status is what the product sees.
+    pub fn stand_in(&mut self, script: &str) -> Result<()> {
+        self.program("/usr/local/bin/stand-in", &format!("{STAND_IN}{script}\n"))?;
+        self.set("runtime.ctr", r#""/usr/local/bin/stand-in""#)
+    }
+
+    /// Takes the script away again.
+    pub fn no_stand_in(&mut self) -> Result<()> {
+        self.set("runtime.ctr", r#""/usr/local/bin/ctr""#)
+    }
+
+    /// Writes a program of the machine.
+    pub fn program(&self, path: &str, text: &str) -> Result<()> {
+        self.write(path, text)?;
+        self.chmod(path, 0o755)
+    }
+
+    /// Runs the product, with no terminal, to its end.
+    pub fn run(&self, arguments: &[&str]) -> Result<Run> {
+        self.spawn(arguments)?.wait()
+    }
+
+    /// The same with variables in its environment.
+    pub fn run_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Run> {
+        let mut command = self.command(["nuke-images"].iter().chain(arguments))?;
+        command.envs(environment.iter().copied());
+        self.start(command, Stdio::null())?.wait()
+    }
+
+    /// Starts the product, with no terminal, as the leader of a process group.
+    pub fn spawn(&self, arguments: &[&str]) -> Result<Running> {
+        self.start(self.command(["nuke-images"].iter().chain(arguments))?, Stdio::null())
+    }
+
+    /// Starts the product on a terminal; what it writes to either stream is its stdout here.
+    pub fn on_terminal(&self, arguments: &[&str]) -> Result<Running> {
+        let quoted = arguments.iter().fold("exec nuke-images".to_owned(), |line, argument| {
+            line + " '" + &argument.replace('\'', r"'\''") + "'"
+        });
+        let mut command = self.command(["script", "--quiet", "--return", "--flush", "--command", &quoted, "/dev/null"])?;
+        command.env("TERM", "xterm");
+        self.start(command, Stdio::piped())
+    }
+
+    fn command(&self, program: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Command> {
+        let product = match std::env::var_os("NUKE_IMAGES_BIN") {
+            _ if self.product.is_file() => self.product.clone(),
+            Some(path) => PathBuf::from(path),
+            None => bail!("NUKE_IMAGES_BIN names no product"),
+        };
+        let programs = self.containerd.programs();
+        let containerd = if self.knows_containerd { programs.join("containerd") } else { PathBuf::new() };
+        let mut command = Command::new("nsenter");
+        command.env_clear().env("PATH", PATH);
+        command.arg(format!("--mount={}", self.containerd.mounts()));
+        command.args(["unshare", "--mount", "--propagation", "private", "sh", "-c", MACHINE, "node"]);
+        command.arg(&self.folder).arg(containerd).arg(programs.join("ctr")).arg(product).args(program);
+        Ok(command)
+    }
+
+    fn start(&self, mut command: Command, input: Stdio) -> Result<Running> {
+        let number = self.containerd.next();
+        let stdout = self.folder.join(format!("output-{number}"));
+        let stderr = self.folder.join(format!("output-{number}-errors"));
+        command.stdin(input).stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
+        let child = command.process_group(0).spawn().context("start the product")?;
+        Ok(Running { child, stdout, stderr })
+    }
+}
+
+/// The product while it runs.
+pub struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Running {
+    /// What it has written to stdout so far.
+    pub fn stdout(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(&self.stdout)?).into_owned())
+    }
+
+    /// Waits until it has written something with this in it.
+    pub fn wait_for(&self, text: &str) -> Result<()> {
+        let seen = wait_for(text, || Ok(self.stdout()?.contains(text).then_some(())));
+        seen.with_context(|| format!("it wrote: {}", self.stdout().unwrap_or_default()))
+    }
+
+    /// Types on its terminal.
+    pub fn enter(&mut self, text: &str) -> Result<()> {
+        let terminal = self.child.stdin.as_mut().context("it has no terminal")?;
+        terminal.write_all(text.as_bytes())?;
+        terminal.flush().context("type on the terminal")
+    }
+
+    /// Sends a signal, such as `TERM`, to it alone.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        output(Command::new("kill").args(["-s", name, &self.child.id().to_string()])).map(drop)
+    }
+
+    /// Sends a signal to its whole process group, as a terminal does.
+    pub fn signal_group(&self, name: &str) -> Result<()> {
+        output(Command::new("kill").args(["-s", name, "--", &format!("-{}", self.child.id())])).map(drop)
+    }
+
+    /// Waits for its end; one that doesn't come is an error, and the product is killed.
+    pub fn wait(mut self) -> Result<Run> {
+        let ended = wait_for("the product to end", || Ok(self.child.try_wait()?));
+        let written = || Ok::<_, std::io::Error>((fs::read(&self.stdout)?, fs::read(&self.stderr)?));
+        let (stdout, stderr) = written()?;
+        let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
+        let status = ended.with_context(|| format!("it wrote: {stdout}\n{stderr}"))?;
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+        Ok(Run { code, stdout, stderr })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a run of the product came to.
+#[derive(Debug)]
+pub struct Run {
+    /// Its exit code; 128 and more for a signal that ended it, as a shell has it.
+    pub code: i32,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Run {
+    /// The one JSON object on stdout.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("read the product's JSON: {self:?}"))
+    }
+
+    /// This run if it ended with that code.
+    pub fn exits(self, code: i32) -> Result<Self> {
+        ensure!(self.code == code, "exit code {}, not {code}\n{}\n{}", self.code, self.stdout, self.stderr);
+        Ok(self)
+    }
+}

@@ -1,0 +1,37 @@
+//! Where the programs of the lab are: unpacked by `get-containerd` into `target/lab`, never installed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::shell::output;
+
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The folder with containerd and ctr of that version.
+pub fn containerd(version: &str) -> Result<PathBuf> {
+    Ok(fetched(version)?.join(format!("containerd-{version}/usr/bin")))
+}
+
+/// The folder with runc, one for all versions of containerd.
+pub fn runc(version: &str) -> Result<PathBuf> {
+    Ok(fetched(version)?.join("runc/usr/sbin"))
+}
+
+/// Debian's docker-registry.
+pub fn registry() -> Result<PathBuf> {
+    Ok(fetched("registry")?.join("registry/usr/bin/docker-registry"))
+}
+
+/// The program inside the test images, see `tool.c`.
+pub fn tool() -> Result<PathBuf> {
+    Ok(fetched("tool")?.join("tool"))
+}
+
+fn fetched(what: &str) -> Result<PathBuf> {
+    let folder = Path::new(HERE).join("../../target/lab");
+    output(Command::new(Path::new(HERE).join("get-containerd")).arg(what).arg(&folder))
+        .with_context(|| format!("fetch {what} for the lab"))?;
+    folder.canonicalize().context("find the lab's packages")
+}
