@@ -67,7 +67,7 @@ pub struct Options {
     /// Keep what can't be pulled again [default: true]
     #[arg(long, value_name = "BOOL", global = true, help_heading = "What stays")]
     pub keep_unpullable: Option<bool>,
-    /// The runtime's socket, unix:///run/containerd/containerd.sock [default: detected]
+    /// The runtime's socket, <unix:///run/containerd/containerd.sock> [default: detected]
     #[arg(long, value_name = "URI", global = true, help_heading = "Which runtime")]
     pub runtime_endpoint: Option<Endpoint>,
     /// containerd's namespace [default: k8s.io]
@@ -79,7 +79,7 @@ pub struct Options {
     /// How to print
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub output: Format,
-    /// Colours; NO_COLOR is honoured
+    /// Colours; `NO_COLOR` is honoured
     #[arg(long, value_enum, default_value_t, global = true)]
     pub color: Color,
     /// Log more: every verdict and every program started

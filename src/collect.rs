@@ -3,7 +3,7 @@
 //! An unknown fact about one image is noted with that image. A listing that failed is an error: what it would have shown
 //! can't be guessed, so there is no inventory and nothing is removed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::process::Runner;
 use crate::reference::{Digest, ImageId, Reference};
 use crate::runtime::containerd::collect_settings;
 use crate::runtime::content::Content;
-use crate::runtime::ctr::{Ctr, Record, by_name, by_pin, by_target, both};
+use crate::runtime::ctr::{Ctr, Record, both, by_name, by_pin, by_target};
 use crate::runtime::{Found, Wanted};
 use crate::state::State;
 use crate::static_pods::collect_static_pods;
@@ -56,7 +56,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         parts.add_blobs(image, &content);
     }
     gaps.extend(parts.add_snapshots(ctr, &mut images, &content));
-    let tops: HashSet<&str> = images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
+    let tops: BTreeSet<&str> = images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
     let uses = collect_uses(ctr, &content.snapshotters(), &tops)?;
     let (static_pods, pod_gaps) = collect_static_pods()?;
     gaps.extend(pod_gaps);
@@ -217,7 +217,7 @@ fn build_image(config: &Digest, members: &[(&Reference, &Digest)], resolved: &Re
 /// Why it can't be told whether anything uses an image; such an image stays.
 fn what_hides_its_use(image: &Image, content: &Content) -> Option<String> {
     if let Some(strange) = image.references.iter().find(|name| !name.is_well_formed()) {
-        return Some(format!("a name of it holds characters that no reference may hold: {}", crate::process::printable(strange.as_str())));
+        return Some(format!("a name of it holds characters that no reference may hold: {}", crate::units::printable(strange.as_str())));
     }
     if let Some(missing) = image.digests.iter().find(|digest| content.blob(digest).is_none()) {
         return Some(format!("its manifest {missing} is missing"));

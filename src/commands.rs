@@ -19,7 +19,7 @@ use crate::inventory::{Inventory, SCHEMA_VERSION};
 use crate::logging::Surroundings;
 use crate::output::text::Look;
 use crate::output::{json, text};
-use crate::plan::{Plan, Removal};
+use crate::plan::{Plan, Refusal, Removal};
 use crate::policy::{Policy, Verdict};
 use crate::process::{Failure, Runner, SystemRunner};
 use crate::reference::Reference;
@@ -71,7 +71,7 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
     if error.chain().any(|cause| cause.downcast_ref() == Some(&Failure::Interrupted)) && interrupt.is_set() {
         return (Ended::Interrupted, None);
     }
-    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+    if error.chain().any(|cause| cause.downcast_ref::<ConfigError>().is_some()) {
         return (Ended::Misused, Some("nuke-images config shows the configuration in force"));
     }
     let denied = |cause: &(dyn std::error::Error + 'static)| {
@@ -130,7 +130,7 @@ struct Session<'a> {
 impl Session<'_> {
     fn dry_run(&self) -> Result<Ended> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let (inventory, _) = self.look(&runner, &self.load_state())?;
+        let (inventory, _) = self.look(&runner, &load_state())?;
         self.print_plan(&inventory)
     }
 
@@ -157,7 +157,7 @@ impl Session<'_> {
 
     fn inventory(&self) -> Result<Ended> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let (inventory, _) = self.look(&runner, &self.load_state())?;
+        let (inventory, _) = self.look(&runner, &load_state())?;
         match self.options.output {
             Format::Json => write_out(&json::render(&inventory))?,
             Format::Text => write_out(&text::render_inventory(&inventory, self.style()))?,
@@ -178,7 +178,7 @@ impl Session<'_> {
             return Ok(self.locked());
         };
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let state = self.load_state();
+        let state = load_state();
         let (inventory, _) = self.look(&runner, &state)?;
         state.updated(&inventory).save(Path::new(state::PATH))?;
         let used = inventory.images.iter().filter(|image| !image.users.is_empty()).count();
@@ -195,8 +195,9 @@ impl Session<'_> {
             return Ok(self.locked());
         };
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let (inventory, found) = self.look(&runner, &self.load_state())?;
-        let mut state = self.load_state().updated(&inventory);
+        let state = load_state();
+        let (inventory, found) = self.look(&runner, &state)?;
+        let mut state = state.updated(&inventory);
         if let Err(error) = state.save(Path::new(state::PATH)) {
             tracing::warn!("what is in use can't be recorded: {error:#}");
         }
@@ -207,14 +208,17 @@ impl Session<'_> {
         log_verdicts(&inventory, &plan);
         if observe_only {
             tracing::warn!("only observed: nothing is configured that may go; set all, registries or include in [images]");
-            return self.end_observed(&inventory, &plan);
+            let report = self.report(&inventory, &plan, None, false);
+            log_summary(&report);
+            self.print(&report)?;
+            return Ok(Ended::Done);
         }
         if !plan.removals.is_empty() {
-            self.check_refusals(&plan, attended)?;
+            check_refusals(&plan, attended)?;
         }
         let confirmed = yes && selected;
         if !confirmed && !plan.removals.is_empty() {
-            self.print(&self.report(&inventory, &plan, None, false))?;
+            self.show_plan(&self.report(&inventory, &plan, None, false));
             if !self.ask(&plan)? {
                 self.tell("nothing was removed");
                 return Ok(Ended::Done);
@@ -229,21 +233,6 @@ impl Session<'_> {
             ref summary if summary.failed > 0 => Ended::SomeFailed,
             _ => Ended::Done,
         })
-    }
-
-    fn end_observed(&self, inventory: &Inventory, plan: &Plan) -> Result<Ended> {
-        let report = self.report(inventory, plan, None, true);
-        log_summary(&report);
-        self.print(&report)?;
-        Ok(Ended::Done)
-    }
-
-    fn check_refusals(&self, plan: &Plan, attended: bool) -> Result<()> {
-        let standing = plan.refusals.iter().find(|refusal| !attended || refusal.holds_when_attended());
-        match standing.map(crate::plan::Refusal::words) {
-            Some((what, way_out)) => Err(Hint(way_out, format!("refuse to remove anything: {what}")).into()),
-            None => Ok(()),
-        }
     }
 
     fn execute(&self, inventory: &Inventory, found: &Found, plan: &Plan, state: &mut State) -> Execution {
@@ -279,7 +268,7 @@ impl Session<'_> {
         spinner.finish_and_clear();
         let inventory = inventory?;
         for gap in &inventory.gaps {
-            tracing::warn!(gap, "a fact could not be gathered");
+            tracing::info!(gap, "a fact could not be gathered");
         }
         Ok((inventory, found))
     }
@@ -292,13 +281,6 @@ impl Session<'_> {
             address: found.socket.clone(),
             namespace: self.config.settings.runtime.namespace.to_string(),
         }
-    }
-
-    fn load_state(&self) -> State {
-        state::load(Path::new(state::PATH)).unwrap_or_else(|error| {
-            tracing::warn!("start with an empty memory, everything counts as first seen now: {error:#}");
-            State::default()
-        })
     }
 
     fn policy(&self) -> (Policy, bool) {
@@ -321,6 +303,14 @@ impl Session<'_> {
         }
     }
 
+    /// The plan that a person is asked about; stdout is left to the report where a program reads it.
+    fn show_plan(&self, report: &Report) {
+        match self.options.output {
+            Format::Text => print!("{}", text::render_report(report, self.style())),
+            Format::Json => eprint!("{}", text::render_report(report, self.style())),
+        }
+    }
+
     fn style(&self) -> Look {
         let terminal = console::Term::stdout();
         let colors = match self.options.color {
@@ -328,7 +318,7 @@ impl Session<'_> {
             Color::Always => true,
             Color::Never => false,
         };
-        let width = if io::stdout().is_terminal() { terminal.size().1.into() } else { 400 };
+        let width = if io::stdout().is_terminal() { terminal.size().1.into() } else { usize::MAX };
         Look { colors, width }
     }
 
@@ -369,6 +359,22 @@ impl Session<'_> {
         let mut answer = String::new();
         stdin.read_line(&mut answer).context("read the answer")?;
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+fn load_state() -> State {
+    state::load(Path::new(state::PATH)).unwrap_or_else(|error| {
+        tracing::warn!("start with an empty memory, everything counts as first seen now: {error:#}");
+        State::default()
+    })
+}
+
+/// A plan that may not be carried out is an error with a way out.
+fn check_refusals(plan: &Plan, attended: bool) -> Result<()> {
+    let standing = plan.refusals.iter().find(|refusal| !attended || refusal.holds_when_attended());
+    match standing.map(Refusal::words) {
+        Some((what, way_out)) => Err(Hint(way_out, format!("refuse to remove anything: {what}")).into()),
+        None => Ok(()),
     }
 }
 
@@ -433,9 +439,6 @@ fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, plan
 
 fn log_summary(report: &Report) {
     let summary = &report.summary;
-    for gap in &report.gaps {
-        tracing::debug!(gap, "not known");
-    }
     tracing::info!(
         message_id = SUMMARY_MESSAGE_ID,
         node = report.node,

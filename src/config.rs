@@ -415,12 +415,16 @@ fn flatten(table: &DeTable<'_>) -> Vec<(String, Value, usize)> {
 fn plain(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or_else(|_| Value::String(number.to_string()), Value::Integer),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or_else(|_| Value::String(number.to_string()), Value::Integer)
+        }
         DeValue::Float(number) => number.as_str().parse().map_or_else(|_| Value::String(number.to_string()), Value::Float),
         DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Datetime(time) => Value::Datetime(*time),
         DeValue::Array(items) => Value::Array(items.iter().map(|item| plain(item.get_ref())).collect()),
-        DeValue::Table(table) => Value::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect()),
+        DeValue::Table(table) => {
+            Value::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect())
+        }
     }
 }
 
@@ -476,7 +480,8 @@ mod tests {
 
     #[test]
     fn a_selector_among_the_flags_puts_the_configured_ones_aside() {
-        let (settings, _) = merged(&["[images]\nall = true\ninclude = [\"x\"]\n"], vec![flag("images.registries", vec!["quay.io"])]).expect("merge");
+        let (settings, _) =
+            merged(&["[images]\nall = true\ninclude = [\"x\"]\n"], vec![flag("images.registries", vec!["quay.io"])]).expect("merge");
         assert!(!settings.images.all && settings.images.include.is_empty());
         assert_eq!(settings.images.registries.len(), 1);
     }

@@ -4,7 +4,7 @@
 //! are listed anew right before each batch, by a constant number of listings; without them nothing is removed. A removal
 //! takes away all references of an image or none, and is `removed` only once the runtime no longer lists it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -70,7 +70,8 @@ impl Executor<'_> {
             Ok(checks) => checks,
             Err(error) => return vec![Outcome::Failed(format!("not removed, as it can't be checked: {error:#}")); batch.len()],
         };
-        let going: Vec<&Removal> = batch.iter().zip(&checks).filter(|(_, check)| **check == Check::Unchanged).map(|(removal, _)| removal).collect();
+        let going: Vec<&Removal> =
+            batch.iter().zip(&checks).filter(|(_, check)| **check == Check::Unchanged).map(|(removal, _)| removal).collect();
         let references: Vec<Reference> = going.iter().flat_map(|removal| removal.references.clone()).collect();
         let removed = if going.is_empty() { Ok(Removed::default()) } else { self.ctr.remove(&references) };
         let left = self.list_targets(going.iter().copied());
@@ -84,7 +85,7 @@ impl Executor<'_> {
 
     /// What the node says of each image of a batch right now.
     fn check(&self, batch: &[Removal]) -> Result<Vec<Check>> {
-        let tops: HashSet<&str> = self.inventory.images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
+        let tops: BTreeSet<&str> = self.inventory.images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
         let pairs = |removal: &Removal| -> Vec<String> {
             let leads_there = |name: &Reference, digest: &Digest| both(&both(&by_name(name), &by_target(digest)), &without_pin());
             removal.references.iter().flat_map(|name| removal.digests.iter().map(move |digest| leads_there(name, digest))).collect()
@@ -97,7 +98,7 @@ impl Executor<'_> {
         let uses = collect_uses(self.ctr, &self.inventory.snapshotters, &tops).context("list uses again")?;
         let check = |removal: &Removal| {
             if let Some(user) = uses.of(&removal.snapshots, &removal.references).first() {
-                return Check::Changed(format!("has come into use: {:?} {}", user.kind, user.id).to_lowercase());
+                return Check::Changed(format!("has come into use: {user}"));
             }
             if let Some(name) = removal.digests.iter().find_map(|digest| new.get(digest)) {
                 return Check::Changed(format!("has a new name: {name}"));
@@ -127,7 +128,8 @@ impl Executor<'_> {
     }
 
     fn measure(&self, gaps: &mut Vec<String>) -> Vec<Disk> {
-        let mut usage = |path: &Path| disk::usage(path).map_err(|error| gaps.push(format!("measure the image file system: {error:#}"))).ok();
+        let mut usage =
+            |path: &Path| disk::usage(path).map_err(|error| gaps.push(format!("measure the image file system: {error:#}"))).ok();
         self.inventory.disks.iter().filter_map(|disk| usage(&disk.path)).collect()
     }
 
@@ -183,4 +185,3 @@ fn note(state: &State, path: &Path, gaps: &mut Vec<String>) {
         gaps.push(format!("removals under way can't be noted, so one that is cut off is finished only if it is selected again: {error:#}"));
     }
 }
-

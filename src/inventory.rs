@@ -4,6 +4,7 @@
 //! makes no inventory at all.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -202,6 +203,20 @@ pub struct DiskUsage {
     pub total_inodes: u64,
 }
 
+/// `container 1a2b3c4d5e6f7 (default/web)`.
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id.get(..13).unwrap_or(&self.id);
+        match self.kind {
+            UserKind::Container => write!(f, "container {id}")?,
+            UserKind::Sandbox => write!(f, "sandbox {id}")?,
+            UserKind::Snapshot => write!(f, "snapshot {}", self.id)?,
+            UserKind::Unknown => write!(f, "can't tell whether anything uses it: {}", self.id)?,
+        }
+        self.pod.as_ref().map_or(Ok(()), |pod| write!(f, " ({pod})"))
+    }
+}
+
 impl Image {
     /// Has it no name but bare IDs?
     pub fn is_nameless(&self) -> bool {
@@ -238,11 +253,7 @@ impl Image {
     pub fn display_name(&self) -> &str {
         let tagged = |r: &&Reference| r.named().is_some_and(|n| n.tag.is_some());
         let named = |r: &&Reference| !r.is_bare_id();
-        self.references
-            .iter()
-            .find(tagged)
-            .or_else(|| self.references.iter().find(named))
-            .map_or(self.id.as_str(), Reference::as_str)
+        self.references.iter().find(tagged).or_else(|| self.references.iter().find(named)).map_or(self.id.as_str(), Reference::as_str)
     }
 }
 
@@ -287,5 +298,122 @@ impl Inventory {
             *holders.entry(*part).or_default() += 1;
         }
         holders
+    }
+}
+
+/// Images, a node and a policy for the tests of the judging modules.
+#[cfg(test)]
+pub mod samples {
+    use std::time::Duration;
+
+    use super::{Image, Inventory, Origin, Part, PulledAtSource, Runtime, SCHEMA_VERSION, SandboxImage, User, UserKind};
+    use crate::plan::removal_order;
+    use crate::policy::{Policy, Selectors};
+    use crate::reference::{Digest, ImageId, Reference};
+    use crate::units::Timestamp;
+
+    /// A hash that is the same for the same `seed` (FNV-1a, four times).
+    pub fn hash(seed: &str) -> Digest {
+        let fnv = |state: u64, byte: u8| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let part = |salt: u8| seed.bytes().chain([salt]).fold(0xcbf2_9ce4_8422_2325, fnv);
+        let hex: String = (0..4).map(|salt| format!("{:016x}", part(salt))).collect();
+        Digest::parse(&format!("sha256:{hex}")).expect("a digest")
+    }
+
+    /// The moment that counts as now.
+    pub fn now() -> Timestamp {
+        Timestamp::from_unix(1_795_000_000)
+    }
+
+    /// So many hours before [`now`].
+    pub fn hours_ago(hours: u64) -> Option<Timestamp> {
+        Some(now().minus(Duration::from_hours(hours)))
+    }
+
+    /// The digest that [`image`] gives to the image of this name.
+    pub fn digest_of(name: &str) -> Digest {
+        hash(&format!("manifest of {name}"))
+    }
+
+    /// What a pull of `name` (with tag) leaves: tag, digest and bare ID, unused, pulled a day ago, 10 bytes.
+    pub fn image(name: &str) -> Image {
+        let id = hash(name);
+        let named = Reference::new(name).named().expect("a name");
+        let by_digest = format!("{}@{}", named.repository(), digest_of(name));
+        Image {
+            id: ImageId::of_config(&id),
+            references: removal_order(&[name, &by_digest, id.as_str()].map(Reference::new)),
+            digests: vec![digest_of(name)],
+            size_bytes: 10,
+            parts: Vec::new(),
+            snapshots: vec![hash(&format!("snapshot of {name}")).to_string()],
+            pinned: None,
+            pulled_at: hours_ago(24),
+            pulled_at_source: Some(PulledAtSource::Blob),
+            renamed_at: None,
+            last_used_at: None,
+            origins: vec![Origin { host: named.host().to_owned(), repository: named.path.clone() }],
+            users: Vec::new(),
+            removal_begun: false,
+        }
+    }
+
+    /// [`image`] with other references.
+    pub fn image_with(references: &[&str]) -> Image {
+        Image { references: removal_order(&references.iter().copied().map(Reference::new).collect::<Vec<_>>()), ..image("quay.io/a/app:1") }
+    }
+
+    /// Some user.
+    pub fn user(kind: UserKind) -> User {
+        User { kind, id: "1a2b3c4d5e6f7a8b9c0d".into(), pod: Some("default/web".into()) }
+    }
+
+    /// [`image`] that a container uses.
+    pub fn used_image(name: &str) -> Image {
+        Image { users: vec![user(UserKind::Container)], ..image(name) }
+    }
+
+    /// A node, up for ten days, where nothing but `images` is known.
+    pub fn inventory(images: Vec<Image>) -> Inventory {
+        Inventory {
+            schema_version: SCHEMA_VERSION,
+            node: "node-1".into(),
+            taken_at: now(),
+            runtime: Runtime {
+                name: "containerd".into(),
+                version: "1.7.24".into(),
+                endpoint: "unix:///run/containerd/containerd.sock".into(),
+                namespace: "k8s.io".into(),
+                ctr: Some("/usr/bin/ctr".into()),
+                crictl: None,
+            },
+            booted_at: hours_ago(240),
+            runtime_started_at: hours_ago(240),
+            sandbox_image: SandboxImage::default(),
+            static_pods: Vec::new(),
+            side_loaded: Vec::new(),
+            snapshotters: ["overlayfs".to_owned()].into(),
+            images,
+            parts: Vec::new(),
+            disks: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Parts of these sizes.
+    pub fn parts(bytes: &[u64]) -> Vec<Part> {
+        bytes.iter().map(|&bytes| Part { bytes, held_elsewhere: false }).collect()
+    }
+
+    /// Everything unused may go, with the defaults besides.
+    pub fn policy() -> Policy {
+        Policy {
+            selectors: Selectors { all: true, ..Selectors::default() },
+            exclude: Vec::new(),
+            min_age: Duration::from_hours(1),
+            keep_unpullable: true,
+            min_uptime: Duration::from_mins(30),
+            allow_idle: false,
+        }
     }
 }

@@ -39,16 +39,15 @@ pub fn start(options: &Options) -> Surroundings {
         let fields = invocation.iter().map(|id| ("INVOCATION_ID", id.clone()));
         layer.with_field_prefix(None).with_syslog_identifier("nuke-images".into()).with_custom_fields(fields)
     });
-    match journal {
-        Some(layer) => tracing_subscriber::registry().with(layer.with_filter(level)).init(),
-        None => {
-            let plain = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false).without_time();
-            tracing_subscriber::registry().with(plain.with_filter(level)).init();
-        }
+    if let Some(layer) = journal {
+        tracing_subscriber::registry().with(layer.with_filter(level)).init();
+    } else {
+        let plain = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false).without_time();
+        tracing_subscriber::registry().with(plain.with_filter(level)).init();
     }
     Surroundings {
         in_journal,
-        trigger: if invocation.is_some() { Trigger::Timer } else { Trigger::Person },
+        trigger: if in_journal && invocation.is_some() { Trigger::Timer } else { Trigger::Person },
         no_color: env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     }
 }

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use crate::inventory::{Image, Inventory};
+use crate::inventory::{Image, Inventory, UserKind};
 use crate::policy::{Policy, Verdict, judge};
 use crate::reference::{Digest, ImageId, Reference};
 use crate::units::{Timestamp, human_span};
@@ -101,7 +101,7 @@ pub fn removal_order(references: &[Reference]) -> Vec<Reference> {
 }
 
 fn refusals(inventory: &Inventory, policy: &Policy) -> Vec<Refusal> {
-    let idle = inventory.images.iter().all(|image| image.users.is_empty());
+    let idle = inventory.images.iter().flat_map(|image| &image.users).all(|user| user.kind == UserKind::Unknown);
     let nothing_in_use = (idle && !policy.allow_idle).then_some(Refusal::NothingInUse);
     let young = |what: &'static str, start: Option<Timestamp>| {
         let uptime = inventory.taken_at.since(start?)?;
@@ -123,14 +123,180 @@ impl Refusal {
     /// What is wrong, and the way out.
     pub fn words(&self) -> (String, &'static str) {
         match self {
-            Self::NothingInUse => (
-                "nothing at all is in use on this node".into(),
-                "if that is right, set allow_idle = true in [safety]",
-            ),
+            Self::NothingInUse => ("nothing at all is in use on this node".into(), "if that is right, set allow_idle = true in [safety]"),
             Self::JustStarted { what, uptime, min_uptime } => (
                 format!("the {what} has been up for {} only, min_uptime is {}", human_span(*uptime), human_span(*min_uptime)),
                 "run again later, or set min_uptime in [safety]",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::samples::{digest_of, hash, hours_ago, image, image_with, inventory, now, parts, policy, used_image, user};
+    use crate::inventory::Part;
+
+    /// Names of what goes, in order.
+    fn going(inventory: &Inventory, plan: &Plan) -> Vec<String> {
+        plan.removals.iter().map(|removal| inventory.images[removal.position].display_name().to_owned()).collect()
+    }
+
+    #[test]
+    fn gives_one_verdict_an_image_in_the_order_of_the_inventory() {
+        let node = inventory(vec![image("quay.io/a/b:1"), used_image("quay.io/a/app:1"), image("quay.io/a/a:1")]);
+        let plan = Plan::new(&node, &policy());
+        let stays: Vec<bool> = plan.verdicts.iter().map(|verdict| matches!(verdict, Verdict::Keep(..))).collect();
+        assert_eq!(stays, [false, true, false]);
+    }
+
+    #[test]
+    fn an_empty_node_has_an_empty_plan() {
+        let plan = Plan::new(&inventory(Vec::new()), &policy());
+        assert_eq!((plan.verdicts.len(), plan.removals.len(), plan.planned_bytes), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_removal_carries_all_that_its_image_is_recognised_by() {
+        let name = "quay.io/a/app:1";
+        let by_digest = format!("quay.io/a/app@{}", digest_of(name));
+        let plan = Plan::new(&inventory(vec![used_image("quay.io/a/b:1"), image(name)]), &policy());
+        let removal = Removal {
+            position: 1,
+            id: image(name).id,
+            references: [hash(name).as_str(), &by_digest, name].map(Reference::new).to_vec(),
+            digests: vec![digest_of(name)],
+            snapshots: image(name).snapshots,
+        };
+        assert_eq!(plan.removals, [removal]);
+    }
+
+    #[test]
+    fn what_was_never_seen_in_use_goes_first_then_the_longest_unused_then_what_frees_most() {
+        let with = |name, last_used_at, part| Image { last_used_at, parts: vec![part], ..image(name) };
+        let mut node = inventory(vec![
+            with("quay.io/a/used-an-hour-ago:1", hours_ago(1), 0),
+            with("quay.io/a/never-used-small:1", None, 1),
+            with("quay.io/a/used-a-day-ago:1", hours_ago(24), 2),
+            with("quay.io/a/never-used-large:1", None, 3),
+            with("quay.io/a/used-an-hour-ago-large:1", hours_ago(1), 4),
+        ]);
+        node.parts = parts(&[1, 1, 1, 9, 9]);
+        let order = [
+            "quay.io/a/never-used-large:1",
+            "quay.io/a/never-used-small:1",
+            "quay.io/a/used-a-day-ago:1",
+            "quay.io/a/used-an-hour-ago-large:1",
+            "quay.io/a/used-an-hour-ago:1",
+        ];
+        assert_eq!(going(&node, &Plan::new(&node, &policy())), order);
+    }
+
+    #[test]
+    fn the_order_does_not_hang_on_the_order_of_the_listing() {
+        let mut node = inventory(["quay.io/a/a:1", "quay.io/a/b:1", "quay.io/a/c:1", "quay.io/a/d:1"].map(image).to_vec());
+        let order = going(&node, &Plan::new(&node, &policy()));
+        node.images.reverse();
+        assert_eq!(going(&node, &Plan::new(&node, &policy())), order);
+    }
+
+    #[test]
+    fn counts_a_shared_part_once_and_only_if_all_who_hold_it_go() {
+        let with = |name, parts: &[usize]| Image { parts: parts.to_vec(), ..image(name) };
+        let stays = |name, parts: &[usize]| Image { parts: parts.to_vec(), ..used_image(name) };
+        let (a, b) = ("quay.io/a/a:1", "quay.io/a/b:1");
+        for (images, planned) in [
+            (vec![with(a, &[0, 1]), with(b, &[0, 2])], 111),
+            (vec![with(a, &[0, 1]), stays(b, &[0, 2])], 10),
+            (vec![stays(a, &[0, 1]), stays(b, &[0, 2])], 0),
+            (vec![with(a, &[0, 3]), stays(b, &[1])], 1),
+            (vec![with(a, &[]), with(b, &[0])], 1),
+            (vec![with(a, &[0, 99])], 1),
+        ] {
+            let mut node = inventory(images);
+            node.parts = parts(&[1, 10, 100, 1_000]);
+            node.parts[3] = Part { held_elsewhere: true, ..node.parts[3] };
+            assert_eq!(Plan::new(&node, &policy()).planned_bytes, planned);
+        }
+    }
+
+    #[test]
+    fn bare_ids_go_first_then_digests_then_tags() {
+        let (bare, other) = (hash("a").to_string(), hash("b").to_string());
+        let by_digest = format!("quay.io/a/app@{bare}");
+        let with_both = format!("quay.io/a/app:1@{bare}");
+        let import = format!("import-2026-11-24@{bare}");
+        let names = ["quay.io/a/app:2", &with_both, "app", &bare, "quay.io/a/app:1", &by_digest, &other, &import];
+        let mut bares = [bare.as_str(), &other];
+        bares.sort_unstable();
+        let expected = [bares[0], bares[1], &import, &with_both, &by_digest, "app", "quay.io/a/app:1", "quay.io/a/app:2"];
+        assert_eq!(removal_order(&names.map(Reference::new)), expected.map(Reference::new));
+        assert!(removal_order(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_removal_follows_that_order_whatever_the_order_in_the_inventory() {
+        let mut shuffled = image("quay.io/a/app:1");
+        shuffled.references.reverse();
+        let plan = Plan::new(&inventory(vec![shuffled]), &policy());
+        assert_eq!(plan.removals[0].references, image("quay.io/a/app:1").references);
+    }
+
+    #[test]
+    fn refuses_where_nothing_at_all_is_in_use() {
+        let idle = inventory(vec![image("quay.io/a/app:1")]);
+        assert_eq!(Plan::new(&idle, &policy()).refusals, [Refusal::NothingInUse]);
+        assert_eq!(Plan::new(&idle, &Policy { allow_idle: true, ..policy() }).refusals, []);
+        for kind in [UserKind::Container, UserKind::Sandbox, UserKind::Snapshot] {
+            let used = Image { users: vec![user(kind)], ..image("quay.io/a/b:1") };
+            assert_eq!(Plan::new(&inventory(vec![image("quay.io/a/app:1"), used]), &policy()).refusals, []);
+        }
+    }
+
+    #[test]
+    fn an_image_whose_use_can_not_be_told_does_not_show_that_anything_is_in_use() {
+        let untold = Image { users: vec![user(UserKind::Unknown)], ..image("quay.io/a/b:1") };
+        assert_eq!(Plan::new(&inventory(vec![image("quay.io/a/app:1"), untold]), &policy()).refusals, [Refusal::NothingInUse]);
+    }
+
+    #[test]
+    fn refuses_while_machine_or_runtime_have_just_started() {
+        let minutes = |minutes| Some(now().minus(Duration::from_mins(minutes)));
+        let refusal = |what, minutes| Refusal::JustStarted {
+            what,
+            uptime: Duration::from_mins(minutes),
+            min_uptime: Duration::from_mins(30),
+        };
+        for (booted_at, runtime_started_at, refusals) in [
+            (minutes(29), minutes(12), vec![refusal("machine", 29), refusal("runtime", 12)]),
+            (minutes(300), minutes(29), vec![refusal("runtime", 29)]),
+            (minutes(29), None, vec![refusal("machine", 29)]),
+            (minutes(30), minutes(30), vec![]),
+            (None, None, vec![]),
+        ] {
+            let node = Inventory { booted_at, runtime_started_at, ..inventory(vec![used_image("quay.io/a/app:1")]) };
+            assert_eq!(Plan::new(&node, &policy()).refusals, refusals);
+            assert_eq!(Plan::new(&node, &Policy { min_uptime: Duration::ZERO, ..policy() }).refusals, []);
+        }
+    }
+
+    #[test]
+    fn an_idle_node_is_refused_to_a_person_too_a_young_one_only_to_a_timer() {
+        let young = Refusal::JustStarted { what: "runtime", uptime: Duration::from_mins(12), min_uptime: Duration::from_mins(30) };
+        assert!(Refusal::NothingInUse.holds_when_attended());
+        assert!(!young.holds_when_attended());
+        assert_eq!(young.words().0, "the runtime has been up for 12 min only, min_uptime is 30 min");
+        for refusal in [Refusal::NothingInUse, young] {
+            assert!(refusal.words().1.contains("[safety]"), "{refusal:?} tells the way out");
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_change_the_verdicts() {
+        let node = inventory(vec![image("quay.io/a/app:1"), image_with(&["quay.io/a/b:1"])]);
+        let refused = Plan::new(&node, &policy());
+        let allowed = Plan::new(&node, &Policy { allow_idle: true, ..policy() });
+        assert_eq!((refused.verdicts, refused.removals), (allowed.verdicts, allowed.removals));
     }
 }

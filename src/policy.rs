@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde::Serialize;
 
-use crate::inventory::{Image, Inventory, User, UserKind};
+use crate::inventory::{Image, Inventory};
 use crate::reference::{Named, Reference};
 use crate::units::{Timestamp, human_span};
 
@@ -95,12 +95,8 @@ const PROTECTIONS: [(Keep, Rule); 5] = [
 ];
 
 /// What is asked besides of an image that nobody has decided about yet.
-const CHOICES: [(Keep, Rule); 4] = [
-    (Keep::NotSelected, not_selected),
-    (Keep::Unpullable, unpullable),
-    (Keep::AgeUnknown, age_unknown),
-    (Keep::TooYoung, too_young),
-];
+const CHOICES: [(Keep, Rule); 4] =
+    [(Keep::NotSelected, not_selected), (Keep::Unpullable, unpullable), (Keep::AgeUnknown, age_unknown), (Keep::TooYoung, too_young)];
 
 /// The verdict on one image.
 pub fn judge(image: &Image, inventory: &Inventory, policy: &Policy) -> Verdict {
@@ -131,18 +127,7 @@ fn is_stranded(image: &Image) -> bool {
 fn in_use(image: &Image, _: &Inventory, _: &Policy) -> Option<String> {
     let (first, others) = image.users.split_first()?;
     let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
-    Some(format!("{}{more}", describe(first)))
-}
-
-fn describe(user: &User) -> String {
-    let id = user.id.get(..13.min(user.id.len())).unwrap_or(&user.id);
-    let pod = user.pod.as_ref().map_or_else(String::new, |pod| format!(" ({pod})"));
-    match user.kind {
-        UserKind::Container => format!("container {id}{pod}"),
-        UserKind::Sandbox => format!("sandbox {id}{pod}"),
-        UserKind::Snapshot => format!("snapshot {id}{pod}"),
-        UserKind::Unknown => format!("can't tell whether anything uses it: {}", user.id),
-    }
+    Some(format!("{first}{more}"))
 }
 
 fn sandbox_image(image: &Image, inventory: &Inventory, _: &Policy) -> Option<String> {
@@ -174,8 +159,9 @@ fn excluded(image: &Image, _: &Inventory, policy: &Policy) -> Option<String> {
 /// A reference as the runtime prints it and as the kubelet would write it.
 fn spellings(reference: &Reference) -> Vec<String> {
     let mut all = vec![reference.to_string()];
-    if let Some(Named { registry, path, tag, .. }) = reference.named() {
-        all.extend(tag.map(|tag| format!("{registry}/{path}:{tag}")));
+    if let Some(Named { registry, path, tag, digest }) = reference.named() {
+        let end = tag.map(|tag| format!(":{tag}")).or_else(|| digest.map(|digest| format!("@{digest}")));
+        all.extend(end.map(|end| format!("{registry}/{path}{end}")));
     }
     all
 }
@@ -317,5 +303,455 @@ impl Remove {
     /// As JSON spells it.
     pub fn key(self) -> &'static str {
         self.words()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::samples::{digest_of, hash, hours_ago, image, image_with, inventory, now, policy, used_image, user};
+    use crate::inventory::{Origin, SandboxImage, StaticPod, UserKind};
+
+    fn patterns(patterns: &[&str]) -> Vec<Regex> {
+        patterns.iter().map(|pattern| Regex::new(pattern).expect("a pattern")).collect()
+    }
+
+    fn references(names: &[&str]) -> Vec<Reference> {
+        names.iter().copied().map(Reference::new).collect()
+    }
+
+    /// Reason and detail of the first image.
+    fn verdict(inventory: &Inventory, policy: &Policy) -> (&'static str, String) {
+        match judge(&inventory.images[0], inventory, policy) {
+            Verdict::Keep(keep, detail) => (keep.key(), detail),
+            Verdict::Remove(remove, detail) => (remove.key(), detail),
+        }
+    }
+
+    /// What is said of `image`, alone on a node, with `policy`.
+    fn reason(image: &Image, policy: &Policy) -> &'static str {
+        verdict(&inventory(vec![image.clone()]), policy).0
+    }
+
+    fn selecting(registries: &[&str], include: &[&str]) -> Policy {
+        let registries = registries.iter().map(ToString::to_string).collect();
+        Policy { selectors: Selectors { all: false, registries, include: patterns(include) }, ..policy() }
+    }
+
+    #[test]
+    fn an_unused_image_may_go() {
+        let node = inventory(vec![image("quay.io/a/app:1")]);
+        assert_eq!(verdict(&node, &policy()), ("unused", "nothing uses it, pulled 24 h ago".into()));
+    }
+
+    #[test]
+    fn the_first_rule_that_holds_is_the_reason() {
+        let every_rule_holds = Image {
+            pinned: Some("io.cri-containerd.pinned".into()),
+            origins: Vec::new(),
+            pulled_at: None,
+            renamed_at: hours_ago(0),
+            ..used_image("quay.io/a/app:1")
+        };
+        let mut node = inventory(vec![every_rule_holds]);
+        node.sandbox_image.names = references(&["quay.io/a/app:1"]);
+        node.static_pods = vec![StaticPod { path: "/etc/kubernetes/manifests/a.yaml".into(), images: references(&["quay.io/a/app:1"]) }];
+        let mut policy = Policy { exclude: patterns(&["app"]), ..selecting(&[], &[]) };
+
+        let lift: [fn(&mut Inventory, &mut Policy); 9] = [
+            |node, _| node.images[0].users.clear(),
+            |node, _| node.sandbox_image.names = references(&["registry.k8s.io/pause:3.9"]),
+            |node, _| node.static_pods.clear(),
+            |node, _| node.images[0].pinned = None,
+            |_, policy| policy.exclude.clear(),
+            |_, policy| policy.selectors.all = true,
+            |_, policy| policy.keep_unpullable = false,
+            |node, _| node.images[0].pulled_at = hours_ago(24),
+            |node, _| node.images[0].renamed_at = None,
+        ];
+        for (keep, lift) in Keep::ALL.iter().zip(lift) {
+            assert_eq!(verdict(&node, &policy).0, keep.key());
+            lift(&mut node, &mut policy);
+        }
+        assert_eq!(verdict(&node, &policy).0, "unused");
+    }
+
+    #[test]
+    fn reasons_are_spelled_and_ordered_as_promised() {
+        let keys: Vec<&str> = Keep::ALL.iter().map(|keep| keep.key()).collect();
+        let promised =
+            ["in_use", "sandbox_image", "static_pod", "pinned", "excluded", "not_selected", "unpullable", "age_unknown", "too_young"];
+        assert_eq!(keys, promised);
+        assert!(Keep::ALL.is_sorted(), "the derived order is the order of the rules");
+        for keep in Keep::ALL {
+            assert_eq!(serde_json::to_value(keep).expect("serialise"), keep.key());
+            assert_eq!(keep.words(), keep.key().replace('_', " "));
+        }
+        for remove in [Remove::Unused, Remove::Stranded] {
+            assert_eq!(serde_json::to_value(remove).expect("serialise"), remove.key());
+        }
+    }
+
+    #[test]
+    fn keeps_an_image_with_a_user_of_any_kind_and_names_it() {
+        for (kind, detail) in [
+            (UserKind::Container, "container 1a2b3c4d5e6f7 (default/web)"),
+            (UserKind::Sandbox, "sandbox 1a2b3c4d5e6f7 (default/web)"),
+            (UserKind::Snapshot, "snapshot 1a2b3c4d5e6f7a8b9c0d (default/web)"),
+            (UserKind::Unknown, "can't tell whether anything uses it: 1a2b3c4d5e6f7a8b9c0d (default/web)"),
+        ] {
+            let node = inventory(vec![Image { users: vec![user(kind)], ..image("quay.io/a/app:1") }]);
+            assert_eq!(verdict(&node, &policy()), ("in_use", detail.into()));
+        }
+    }
+
+    #[test]
+    fn names_the_first_user_and_counts_the_others() {
+        let users = vec![user(UserKind::Container), user(UserKind::Sandbox), user(UserKind::Snapshot)];
+        let node = inventory(vec![Image { users, ..image("quay.io/a/app:1") }]);
+        assert_eq!(verdict(&node, &policy()).1, "container 1a2b3c4d5e6f7 (default/web) and 2 more");
+    }
+
+    #[test]
+    fn keeps_the_sandbox_image_that_the_configuration_names_however_it_is_spelled() {
+        let by_digest = format!("docker.io/rancher/mirrored-pause@{}", digest_of("docker.io/rancher/mirrored-pause:3.6"));
+        for name in [
+            "docker.io/rancher/mirrored-pause:3.6",
+            "rancher/mirrored-pause:3.6",
+            "index.docker.io/rancher/mirrored-pause:3.6",
+            by_digest.as_str(),
+        ] {
+            let mut node = inventory(vec![image("docker.io/rancher/mirrored-pause:3.6")]);
+            node.sandbox_image = SandboxImage { names: references(&[name]), source: Some("containerd config dump".into()) };
+            assert_eq!(verdict(&node, &policy()), ("sandbox_image", format!("{name}, by containerd config dump")));
+        }
+    }
+
+    #[test]
+    fn keeps_a_sandbox_image_that_does_not_look_like_one() {
+        let mut node = inventory(vec![image("quay.io/a/app:1")]);
+        node.sandbox_image.names = references(&["quay.io/a/app:1"]);
+        assert_eq!(verdict(&node, &policy()), ("sandbox_image", "quay.io/a/app:1, by the runtime's configuration".into()));
+    }
+
+    #[test]
+    fn keeps_whatever_looks_like_a_sandbox_image_where_nothing_tells_which_one_is() {
+        for (name, looks) in [
+            ("registry.k8s.io/pause:3.9", true),
+            ("docker.io/rancher/mirrored-pause:3.6", true),
+            ("602401143452.dkr.ecr.eu-central-1.amazonaws.com/eks/pause:3.5", true),
+            ("registry.k8s.io/pause-arm64:3.1", true),
+            ("quay.io/a/infra_container:1", true),
+            ("quay.io/a/infrastructure:1", true),
+            ("quay.io/pause/app:1", false),
+            ("quay.io/a/pauser:1", false),
+            ("quay.io/a/app:pause", false),
+        ] {
+            let reason = reason(&image(name), &policy());
+            assert_eq!(reason, if looks { "sandbox_image" } else { "unused" }, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_look_counts_for_nothing_once_the_configuration_a_pin_or_a_sandbox_tells() {
+        let pause = "registry.k8s.io/pause:3.8";
+        let other = Image { pinned: Some("io.cri-containerd.pinned".into()), ..image("registry.k8s.io/pause:3.9") };
+        let by_pin = inventory(vec![image(pause), other]);
+        let other = Image { users: vec![user(UserKind::Sandbox)], ..image("quay.io/a/app:1") };
+        let by_sandbox = inventory(vec![image(pause), other]);
+        let mut by_name_that_is_not_on_the_node = inventory(vec![image(pause)]);
+        by_name_that_is_not_on_the_node.sandbox_image.names = references(&["registry.k8s.io/pause:3.9"]);
+        for node in [by_pin, by_sandbox, by_name_that_is_not_on_the_node] {
+            assert_eq!(verdict(&node, &policy()).0, "unused");
+        }
+    }
+
+    #[test]
+    fn neither_a_container_nor_the_pin_of_another_image_tells_which_image_is_the_sandboxes() {
+        let pinned = Image { pinned: Some("io.cri-containerd.pinned".into()), ..image("quay.io/a/b:1") };
+        let node = inventory(vec![image("registry.k8s.io/pause:3.9"), used_image("quay.io/a/app:1"), pinned]);
+        assert_eq!(verdict(&node, &policy()), ("sandbox_image", "looks like a sandbox image, and nothing tells which one is".into()));
+    }
+
+    #[test]
+    fn keeps_what_a_static_pod_names_in_any_spelling() {
+        let nginx = "docker.io/library/nginx:latest";
+        let (digest, id) = (digest_of(nginx), hash(nginx));
+        for (name, is_it) in [
+            (nginx.to_owned(), true),
+            ("nginx".into(), true),
+            ("nginx:latest".into(), true),
+            ("library/nginx".into(), true),
+            ("docker.io/nginx".into(), true),
+            ("index.docker.io/library/nginx".into(), true),
+            (format!("nginx@{digest}"), true),
+            (format!("nginx:1.27@{digest}"), true),
+            (format!("a.mirror.example/nginx@{digest}"), true),
+            (id.to_string(), true),
+            ("nginx:1.27".into(), false),
+            ("nginx:late".into(), false),
+            ("quay.io/library/nginx".into(), false),
+            (format!("nginx@{id}"), false),
+            ("ngin".into(), false),
+            (String::new(), false),
+            ("nginx latest".into(), false),
+        ] {
+            let mut node = inventory(vec![image(nginx)]);
+            node.static_pods = vec![StaticPod { path: "/etc/kubernetes/manifests/web.yaml".into(), images: vec![Reference::new(&name)] }];
+            let expected = if is_it { ("static_pod", "static pod /etc/kubernetes/manifests/web.yaml") } else { ("unused", "nothing uses it, pulled 24 h ago") };
+            assert_eq!(verdict(&node, &policy()), (expected.0, expected.1.into()), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn keeps_the_image_of_the_second_container_of_the_second_static_pod() {
+        let pod = |path: &str, images: &[&str]| StaticPod { path: path.into(), images: references(images) };
+        let mut node = inventory(vec![image("quay.io/a/app:1")]);
+        node.static_pods = vec![pod("/m/etcd.yaml", &["registry.k8s.io/etcd:3.5"]), pod("/m/app.yaml", &["quay.io/a/init:1", "quay.io/a/app:1"])];
+        assert_eq!(verdict(&node, &policy()), ("static_pod", "static pod /m/app.yaml".into()));
+    }
+
+    #[test]
+    fn keeps_a_pinned_image_and_names_the_label() {
+        let node = inventory(vec![Image { pinned: Some("io.cattle.k3s.pinned".into()), ..image("quay.io/a/app:1") }]);
+        assert_eq!(verdict(&node, &policy()), ("pinned", "label io.cattle.k3s.pinned".into()));
+    }
+
+    #[test]
+    fn one_excluded_reference_protects_its_image_in_its_printed_and_its_normalised_spelling() {
+        let by_digest = format!("redis@{}", hash("redis"));
+        for (names, pattern, excluded) in [
+            (&["quay.io/a/app:1", "quay.io/a/app:2"][..], "app:2$", true),
+            (&["quay.io/a/app:1"], "APP", false),
+            (&["quay.io/a/app:1"], "(?i)APP", true),
+            (&["quay.io/a/app:1"], "^a/app", false),
+            (&["redis"], "^docker\\.io/library/redis:latest$", true),
+            (&["redis:7"], "^redis:7$", true),
+            (&["bitnami/redis:7"], "^docker\\.io/bitnami/", true),
+            (&["index.docker.io/library/redis:7"], "^docker\\.io/library/redis:7$", true),
+            (&[by_digest.as_str()], "^docker\\.io/library/redis@", true),
+            (&["quay.io/a/app:1"], "^docker\\.io", false),
+        ] {
+            let policy = Policy { exclude: patterns(&["nothing", pattern]), keep_unpullable: false, ..policy() };
+            let expected = if excluded { "excluded" } else { "unused" };
+            assert_eq!(reason(&image_with(names), &policy), expected, "{names:?} {pattern}");
+        }
+    }
+
+    #[test]
+    fn says_which_pattern_excludes_an_image() {
+        let policy = Policy { exclude: patterns(&["nothing", "^quay"]), ..policy() };
+        assert_eq!(verdict(&inventory(vec![image("quay.io/a/app:1")]), &policy).1, "matches --exclude ^quay");
+    }
+
+    #[test]
+    fn a_registry_is_selected_by_its_exact_host_with_its_port() {
+        for (registry, name, selected) in [
+            ("quay.io", "quay.io/a/app:1", true),
+            ("quay.io", "my.quay.io/a/app:1", false),
+            ("quay.io", "quay.io.example/a/app:1", false),
+            ("quay.io", "docker.io/quay.io/app:1", false),
+            ("localhost:5000", "localhost:5000/app:1", true),
+            ("localhost:5000", "localhost/app:1", false),
+            ("localhost", "localhost:5000/app:1", false),
+            ("localhost:5000", "localhost:50001/app:1", false),
+            ("docker.io", "docker.io/library/redis:7", true),
+            ("docker.io", "redis", true),
+            ("docker.io", "index.docker.io/library/redis:7", true),
+        ] {
+            let policy = Policy { keep_unpullable: false, ..selecting(&[registry], &[]) };
+            let expected = if selected { "unused" } else { "not_selected" };
+            assert_eq!(reason(&image_with(&[name]), &policy), expected, "{registry} {name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_searched_for_anywhere_as_grep_does() {
+        for (pattern, name, selected) in [
+            ("app", "quay.io/a/my-app-x:1", true),
+            ("^quay\\.io/a/", "quay.io/a/app:1", true),
+            ("^a/", "quay.io/a/app:1", false),
+            (":1$", "quay.io/a/app:1", true),
+            (":1$", "quay.io/a/app:11", false),
+            ("docker.io/library/redis:latest", "redis", true),
+        ] {
+            let policy = Policy { keep_unpullable: false, ..selecting(&[], &[pattern]) };
+            let expected = if selected { "unused" } else { "not_selected" };
+            assert_eq!(reason(&image_with(&[name]), &policy), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_selected_only_with_each_of_its_named_references() {
+        let bare = hash("config").to_string();
+        let by_digest = format!("quay.io/a/app@{}", hash("manifest"));
+        let by_both = format!("quay.io/a/app:3@{}", hash("manifest"));
+        let foreign = format!("ghcr.io/a/app@{}", hash("manifest"));
+        for (include, names, selected) in [
+            ("app:1", &["quay.io/a/app:1", "quay.io/a/app:2"][..], false),
+            ("app:[12]", &["quay.io/a/app:1", "quay.io/a/app:2"], true),
+            ("app:1", &["quay.io/a/app:1", &bare], true),
+            ("app:1", &["quay.io/a/app:1", &by_digest], true),
+            ("app:1", &["quay.io/a/app:1", &by_digest, &bare], true),
+            ("app:1", &["quay.io/a/app:1", "quay.io/a/app:2", &by_digest], false),
+            ("app:1", &["quay.io/a/app:1", &by_both], false),
+            ("app:1", &["quay.io/a/app:1", &foreign], false),
+            ("app:1", &[&by_digest], false),
+            ("app@sha256", &[&by_digest], true),
+            ("app@sha256", &["quay.io/a/app:1", &by_digest], false),
+            ("sha256", &[&bare], false),
+        ] {
+            let image = Image { origins: Vec::new(), ..image_with(names) };
+            let policy = Policy { keep_unpullable: false, ..selecting(&[], &[include]) };
+            let expected = if selected { "unused" } else { "not_selected" };
+            assert_eq!(reason(&image, &policy), expected, "{include} {names:?}");
+        }
+    }
+
+    #[test]
+    fn selectors_of_both_kinds_add_up() {
+        let policy = Policy { keep_unpullable: false, ..selecting(&["quay.io"], &["^ghcr\\.io/a/"]) };
+        for (names, expected) in [
+            (&["quay.io/a/app:1", "ghcr.io/a/app:1"][..], "unused"),
+            (&["quay.io/a/app:1", "ghcr.io/b/app:1"], "not_selected"),
+        ] {
+            assert_eq!(reason(&image_with(names), &policy), expected);
+        }
+    }
+
+    #[test]
+    fn says_which_reference_no_selector_matches() {
+        let node = inventory(vec![image_with(&["quay.io/a/app:1", "ghcr.io/a/app:1"])]);
+        assert_eq!(verdict(&node, &selecting(&["quay.io"], &[])).1, "no selector matches ghcr.io/a/app:1");
+    }
+
+    #[test]
+    fn without_a_selector_nothing_is_selected() {
+        let nothing = selecting(&[], &[]);
+        assert!(nothing.selectors.is_empty());
+        assert_eq!(reason(&image("quay.io/a/app:1"), &nothing), "not_selected");
+        assert!(!policy().selectors.is_empty());
+    }
+
+    #[test]
+    fn keeps_what_no_registry_supplied_under_that_name() {
+        let import = format!("import-2026-11-24@{}", hash("manifest"));
+        let by_digest = format!("quay.io/a/app@{}", hash("manifest"));
+        let bare = hash("config").to_string();
+        for (names, origins, detail) in [
+            (&["quay.io/a/app:1"][..], &[("quay.io", "a/app")][..], None),
+            (&["quay.io/a/app:1", &by_digest, &bare], &[("quay.io", "a/app")], None),
+            (&["localhost:5000/app:1"], &[("localhost", "app")], None),
+            (&["redis:7"], &[("docker.io", "library/redis")], None),
+            (&["quay.io/a/app:1", "ghcr.io/a/app:1"], &[("quay.io", "a/app"), ("ghcr.io", "a/app")], None),
+            (&["quay.io/a/app:1"], &[], Some("was not pulled from a registry")),
+            (&["quay.io/a/app:1"], &[("quay.io", "a/application")], Some("quay.io/a/app:1 was not pulled from there")),
+            (&["quay.io/a/app:1"], &[("ghcr.io", "a/app")], Some("quay.io/a/app:1 was not pulled from there")),
+            (&["quay.io/a/app:1", "ghcr.io/a/app:1"], &[("quay.io", "a/app")], Some("ghcr.io/a/app:1 was not pulled from there")),
+            (&[&import], &[], Some("was not pulled from a registry")),
+            (&[&import], &[("quay.io", "a/app")], Some(&format!("{import} was not pulled from there"))),
+        ] {
+            let origin = |(host, repository): &(&str, &str)| Origin { host: (*host).into(), repository: (*repository).into() };
+            let image = Image { origins: origins.iter().map(origin).collect(), ..image_with(names) };
+            let expected = detail.map_or(("unused", "nothing uses it, pulled 24 h ago".into()), |detail| ("unpullable", detail.to_owned()));
+            assert_eq!(verdict(&inventory(vec![image.clone()]), &policy()), expected, "{names:?} {origins:?}");
+            assert_eq!(reason(&image, &Policy { keep_unpullable: false, ..policy() }), "unused", "{names:?} {origins:?}");
+        }
+    }
+
+    #[test]
+    fn keeps_what_a_list_says_was_brought_to_the_node_although_it_tells_an_origin() {
+        for (name, is_it) in [("docker.io/rancher/klipper-helm:v0.9", true), ("rancher/klipper-helm:v0.9", true), ("rancher/klipper-helm:v0.8", false)] {
+            let mut node = inventory(vec![image("docker.io/rancher/klipper-helm:v0.9")]);
+            node.side_loaded = references(&["docker.io/rancher/other:1", name]);
+            assert_eq!(verdict(&node, &policy()).0 == "unpullable", is_it, "{name}");
+        }
+    }
+
+    #[test]
+    fn keeps_an_image_until_min_age_is_reached() {
+        let at = |seconds: i64| Some(Timestamp::from_unix(now().unix().checked_add_signed(-seconds).expect("a time")));
+        for (pulled_at, renamed_at, reason, detail) in [
+            (at(3_599), None, "too_young", "pulled 59 min ago, min age 1 h"),
+            (at(3_600), None, "unused", "nothing uses it, pulled 1 h ago"),
+            (at(0), None, "too_young", "pulled 0 s ago, min age 1 h"),
+            (at(-1), None, "too_young", "its time lies in the future, min age 1 h"),
+            (None, None, "age_unknown", "nothing tells when it was pulled; first seen now"),
+            (None, at(90_000), "age_unknown", "nothing tells when it was pulled; first seen now"),
+            (at(90_000), at(720), "too_young", "named anew 12 min ago, min age 1 h"),
+            (at(90_000), at(3_600), "unused", "nothing uses it, pulled 25 h ago"),
+            (at(90_000), at(-5), "too_young", "its time lies in the future, min age 1 h"),
+            (at(60), at(90_000), "too_young", "pulled 1 min ago, min age 1 h"),
+        ] {
+            let node = inventory(vec![Image { pulled_at, renamed_at, ..image("quay.io/a/app:1") }]);
+            assert_eq!(verdict(&node, &policy()), (reason, detail.into()), "{pulled_at:?} {renamed_at:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_min_age_the_future_and_the_unknown_still_stay() {
+        let policy = Policy { min_age: Duration::ZERO, ..policy() };
+        let future = Some(Timestamp::from_unix(now().unix() + 1));
+        for (pulled_at, expected) in [(Some(now()), "unused"), (future, "too_young"), (None, "age_unknown")] {
+            assert_eq!(reason(&Image { pulled_at, ..image("quay.io/a/app:1") }, &policy), expected);
+        }
+    }
+
+    /// An image with nothing but its bare ID.
+    fn nameless() -> Image {
+        image_with(&[hash("config").as_str()])
+    }
+
+    #[test]
+    fn a_stranded_image_may_go_whatever_the_selectors() {
+        let node = inventory(vec![nameless()]);
+        for policy in [policy(), selecting(&[], &[]), selecting(&["ghcr.io"], &["nothing"])] {
+            assert_eq!(verdict(&node, &policy), ("stranded", "an earlier tool took its names away and left its content".into()));
+        }
+    }
+
+    #[test]
+    fn a_nameless_image_is_stranded_only_if_it_came_from_a_registry_and_is_old_enough() {
+        for (image, expected) in [
+            (Image { origins: Vec::new(), ..nameless() }, "unpullable"),
+            (Image { pulled_at: None, ..nameless() }, "age_unknown"),
+            (Image { pulled_at: hours_ago(0), ..nameless() }, "too_young"),
+            (Image { users: vec![user(UserKind::Snapshot)], ..nameless() }, "in_use"),
+            (Image { pinned: Some("io.cri-containerd.pinned".into()), ..nameless() }, "pinned"),
+        ] {
+            assert_eq!(reason(&image, &policy()), expected);
+        }
+        let unknown_origin = Image { origins: Vec::new(), ..nameless() };
+        let selective = Policy { keep_unpullable: false, ..selecting(&["quay.io"], &["sha256"]) };
+        assert_eq!(reason(&unknown_origin, &selective), "not_selected");
+    }
+
+    #[test]
+    fn a_nameless_image_that_a_static_pod_names_by_its_id_stays() {
+        let mut node = inventory(vec![nameless()]);
+        node.static_pods = vec![StaticPod { path: "/m/a.yaml".into(), images: vec![Reference::new(nameless().id.as_str())] }];
+        assert_eq!(verdict(&node, &policy()).0, "static_pod");
+    }
+
+    #[test]
+    fn an_interrupted_removal_is_finished_whatever_selectors_origin_and_age_say() {
+        let begun = Image { removal_begun: true, origins: Vec::new(), pulled_at: None, renamed_at: hours_ago(0), ..image("quay.io/a/app:1") };
+        let expected = ("unused", "an earlier run was cut off while removing it".to_owned());
+        assert_eq!(verdict(&inventory(vec![begun]), &selecting(&[], &[])), expected);
+    }
+
+    #[test]
+    fn an_interrupted_removal_is_left_alone_once_the_image_is_protected() {
+        let begun = Image { removal_begun: true, ..image("registry.k8s.io/pause:3.9") };
+        let mut node = inventory(vec![begun]);
+        assert_eq!(verdict(&node, &policy()).0, "sandbox_image");
+        node.sandbox_image.names = references(&["quay.io/other:1"]);
+        assert_eq!(verdict(&node, &Policy { exclude: patterns(&["pause"]), ..policy() }).0, "excluded");
+        node.images[0].pinned = Some("io.cri-containerd.pinned".into());
+        assert_eq!(verdict(&node, &policy()).0, "pinned");
+        node.static_pods = vec![StaticPod { path: "/m/a.yaml".into(), images: references(&["registry.k8s.io/pause:3.9"]) }];
+        assert_eq!(verdict(&node, &policy()).0, "static_pod");
+        node.images[0].users = vec![user(UserKind::Container)];
+        assert_eq!(verdict(&node, &policy()).0, "in_use");
     }
 }

@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::signals::Interrupt;
+use crate::units::printable;
 
 /// Most bytes that a program may print on one stream: a million references are about 150 MB.
 const OUTPUT_CAP: usize = 256 << 20;
@@ -235,12 +236,6 @@ impl Output {
         let complaint = self.complaint();
         if complaint.is_empty() { status } else { format!("{status}: {complaint}") }
     }
-}
-
-/// A text that others chose, fit for a terminal and the journal: control characters become `\u{…}`, at most 500 characters.
-pub fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().take(500).map(escape).collect()
 }
 
 impl fmt::Display for Failure {

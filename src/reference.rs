@@ -110,11 +110,7 @@ impl Reference {
             return false;
         };
         let mut parts = name.strip_prefix("import-").unwrap_or_default().split('-');
-        let mut digits = |n: usize| {
-            parts
-                .next()
-                .is_some_and(|p| p.len() == n && p.bytes().all(|b| b.is_ascii_digit()))
-        };
+        let mut digits = |n: usize| parts.next().is_some_and(|p| p.len() == n && p.bytes().all(|b| b.is_ascii_digit()));
         digits(4) && digits(2) && digits(2) && parts.next().is_none()
     }
 
@@ -232,7 +228,15 @@ mod tests {
 
     #[test]
     fn a_bare_id_and_a_hostile_text_have_no_parts() {
-        for text in [format!("sha256:{HEX}"), String::new(), "a b".into(), "a\nb:1".into(), "--all".into(), "a/b@sha256:12".into(), "\u{1b}[2Jx".into()] {
+        for text in [
+            format!("sha256:{HEX}"),
+            String::new(),
+            "a b".into(),
+            "a\nb:1".into(),
+            "--all".into(),
+            "a/b@sha256:12".into(),
+            "\u{1b}[2Jx".into(),
+        ] {
             assert_eq!(named(&text), None, "{text:?}");
         }
     }

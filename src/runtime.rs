@@ -130,7 +130,10 @@ pub fn find(wanted: &Wanted) -> Result<Found> {
         None => find_ctr(distribution)?,
     };
     if let Err(reason) = check_trusted(&ctr, &wanted.trusted_dirs) {
-        bail!("refuse to start {} as root: {reason} (if that is as it should be, name the folder in trusted_dirs in [runtime])", ctr.display());
+        bail!(
+            "refuse to start {} as root: {reason} (if that is as it should be, name the folder in trusted_dirs in [runtime])",
+            ctr.display()
+        );
     }
     Ok(Found {
         started_at: made_at(&socket),
@@ -182,12 +185,7 @@ fn find_ctr(distribution: &Distribution) -> Result<(PathBuf, Vec<OsString>)> {
         }
     }
     let names: Vec<&str> = distribution.ctr.iter().map(|(program, _)| *program).collect();
-    bail!(
-        "no {} for {} in {} (name it as ctr in [runtime])",
-        names.join(" or "),
-        distribution.name,
-        FOLDERS.join(", ")
-    )
+    bail!("no {} for {} in {} (name it as ctr in [runtime])", names.join(" or "), distribution.name, FOLDERS.join(", "))
 }
 
 /// A program in the fixed folders.

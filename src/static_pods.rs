@@ -19,11 +19,8 @@ use crate::reference::Reference;
 /// The kubelet's configuration on most nodes (kubeadm, EKS, AKS).
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 /// Folders of kubeadm, k3s and RKE2.
-const FOLDERS: [&str; 3] = [
-    "/etc/kubernetes/manifests",
-    "/var/lib/rancher/k3s/agent/pod-manifests",
-    "/var/lib/rancher/rke2/agent/pod-manifests",
-];
+const FOLDERS: [&str; 3] =
+    ["/etc/kubernetes/manifests", "/var/lib/rancher/k3s/agent/pod-manifests", "/var/lib/rancher/rke2/agent/pod-manifests"];
 /// Largest manifest that is read; etcd would not take a pod of this size.
 const CAP: u64 = 4 << 20;
 
@@ -86,15 +83,12 @@ fn parse_static_pod_path(text: &str) -> Result<Option<PathBuf>> {
 /// The images a manifest names, and what went wrong in reading it.
 fn parse_manifest(text: &str) -> (Vec<Reference>, Option<String>) {
     let mut images = BTreeSet::new();
-    let gap = match serde_saphyr::from_multiple::<Value>(text) {
-        Ok(documents) => {
-            documents.iter().for_each(|document| gather(document, &mut images));
-            None
-        }
-        Err(_) => {
-            images.extend(guess(text));
-            Some(format!("is no valid YAML; {} image names were found by their look", images.len()))
-        }
+    let gap = if let Ok(documents) = serde_saphyr::from_multiple::<Value>(text) {
+        gather(&Value::Array(documents), &mut images);
+        None
+    } else {
+        images.extend(guess(text));
+        Some(format!("is no valid YAML; {} image names were found by their look", images.len()))
     };
     (images.into_iter().map(Reference::new).collect(), gap)
 }
@@ -107,9 +101,15 @@ fn gather(value: &Value, images: &mut BTreeSet<String>) {
                 let name = image.as_str().or_else(|| image.get("reference").and_then(Value::as_str));
                 images.extend(name.map(|name| name.trim().to_owned()));
             }
-            map.values().for_each(|value| gather(value, images));
+            for value in map.values() {
+                gather(value, images);
+            }
         }
-        Value::Array(items) => items.iter().for_each(|item| gather(item, images)),
+        Value::Array(items) => {
+            for item in items {
+                gather(item, images);
+            }
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

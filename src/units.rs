@@ -1,4 +1,4 @@
-//! Points in time, spans and sizes: how they are stored, read and written for people.
+//! Points in time, spans, sizes and foreign texts: how they are stored, read and written for people.
 //!
 //! There is no clock in here: `now` is handed in.
 
@@ -89,6 +89,12 @@ pub fn human_span(span: Duration) -> String {
 /// A size for people, in binary units: `1.4 GiB`.
 pub fn human_bytes(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
+}
+
+/// A text that others chose, fit for a terminal and the journal: control characters become `\u{…}`, at most 500 characters.
+pub fn printable(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().take(500).map(escape).collect()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Uses {
 }
 
 /// Lists every user right now. `tops` are the layers that containers of the known images are made from.
-pub fn collect_uses(ctr: &Ctr, snapshotters: &BTreeSet<String>, tops: &HashSet<&str>) -> Result<Uses> {
+pub fn collect_uses(ctr: &Ctr, snapshotters: &BTreeSet<String>, tops: &BTreeSet<&str>) -> Result<Uses> {
     let mut snapshots = Vec::new();
     let mut listed: BTreeSet<String> = snapshotters.clone();
     if listed.is_empty() {
@@ -60,33 +60,28 @@ impl Uses {
         sandboxes: &BTreeSet<String>,
         snapshots: &[Snapshot],
         homeless: &[(Container, String)],
-        tops: &HashSet<&str>,
+        tops: &BTreeSet<&str>,
     ) -> Self {
-        let mut uses = Self::default();
-        let kind_of = |id: &str| if sandboxes.contains(id) { UserKind::Sandbox } else { UserKind::Container };
-        let mut owners: HashMap<&str, User> = HashMap::new();
-        for container in containers {
-            owners.insert(&container.id, User { kind: kind_of(&container.id), id: container.id.clone(), pod: None });
-        }
+        let mut all = Self::default();
+        let user = |kind, id: &str| User { kind, id: id.to_owned(), pod: None };
+        let of_container = |id: &str| user(if sandboxes.contains(id) { UserKind::Sandbox } else { UserKind::Container }, id);
+        let by_key: HashMap<&str, &Snapshot> = snapshots.iter().map(|snapshot| (snapshot.key.as_str(), snapshot)).collect();
+        let mut owners: HashMap<&str, User> =
+            containers.iter().map(|container| (container.id.as_str(), of_container(&container.id))).collect();
         for (container, key) in homeless {
-            let user = User { kind: kind_of(&container.id), id: container.id.clone(), pod: None };
-            if snapshots.iter().any(|snapshot| &snapshot.key == key) {
-                owners.insert(key, user);
-            } else if let Some(name) = &container.printed_image {
-                uses.by_name.entry(name.clone()).or_default().insert(user);
-            } else {
-                uses.gaps.push(format!("container {} has neither a snapshot nor an image", container.id));
+            match &container.printed_image {
+                _ if by_key.contains_key(key.as_str()) => _ = owners.insert(key, of_container(&container.id)),
+                Some(name) => _ = all.by_name.entry(name.clone()).or_default().insert(of_container(&container.id)),
+                None => all.gaps.push(format!("container {} has neither a snapshot nor an image", container.id)),
             }
         }
-        let parents: HashMap<&str, &Snapshot> = snapshots.iter().map(|snapshot| (snapshot.key.as_str(), snapshot)).collect();
         for snapshot in snapshots.iter().filter(|snapshot| !snapshot.is_committed) {
-            let own = || User { kind: UserKind::Snapshot, id: snapshot.key.clone(), pod: None };
-            let user = owners.get(snapshot.key.as_str()).cloned().unwrap_or_else(own);
-            if let Some(top) = image_below(snapshot, &parents, tops) {
-                uses.by_snapshot.entry(top).or_default().insert(user);
+            let owner = owners.get(snapshot.key.as_str()).cloned().unwrap_or_else(|| user(UserKind::Snapshot, &snapshot.key));
+            if let Some(top) = image_below(snapshot, &by_key, tops) {
+                all.by_snapshot.entry(top).or_default().insert(owner);
             }
         }
-        uses
+        all
     }
 
     /// The users of an image with these snapshots and names.
@@ -99,15 +94,15 @@ impl Uses {
 }
 
 /// The first layer below a snapshot that an image ends with; between them lie only layers remapped for a user namespace.
-fn image_below(snapshot: &Snapshot, parents: &HashMap<&str, &Snapshot>, tops: &HashSet<&str>) -> Option<String> {
+fn image_below(snapshot: &Snapshot, by_key: &HashMap<&str, &Snapshot>, tops: &BTreeSet<&str>) -> Option<String> {
     let mut next = snapshot.parent.as_deref();
     // A chain can't be longer than all snapshots; a listing that lies must not hold us.
-    for _ in 0..=parents.len() {
+    for _ in 0..=by_key.len() {
         let key = next?;
         if tops.contains(key) {
             return Some(key.to_owned());
         }
-        next = parents.get(key).and_then(|below| below.parent.as_deref());
+        next = by_key.get(key).and_then(|below| below.parent.as_deref());
     }
     None
 }
@@ -130,7 +125,13 @@ mod tests {
 
     #[test]
     fn a_container_uses_the_image_its_snapshot_lies_on_whatever_its_name_leads_to() {
-        let uses = Uses::new(&[container("c1", "app:latest")], &BTreeSet::new(), &[snapshot("c1", "old", false)], &[], &HashSet::from(["old", "new"]));
+        let uses = Uses::new(
+            &[container("c1", "app:latest")],
+            &BTreeSet::new(),
+            &[snapshot("c1", "old", false)],
+            &[],
+            &BTreeSet::from(["old", "new"]),
+        );
         assert_eq!(users(&uses, "old"), [(UserKind::Container, "c1".into())]);
         assert!(uses.of(&["new".into()], &[Reference::new("app:latest")]).is_empty());
     }
@@ -138,40 +139,40 @@ mod tests {
     #[test]
     fn a_layer_remapped_for_a_user_namespace_leads_to_its_image() {
         let snapshots = [snapshot("c1", "top-1000-1000", false), snapshot("top-1000-1000", "top", true)];
-        let uses = Uses::new(&[container("c1", "-")], &BTreeSet::new(), &snapshots, &[], &HashSet::from(["top"]));
+        let uses = Uses::new(&[container("c1", "-")], &BTreeSet::new(), &snapshots, &[], &BTreeSet::from(["top"]));
         assert_eq!(users(&uses, "top"), [(UserKind::Container, "c1".into())]);
     }
 
     #[test]
     fn a_mounted_snapshot_without_a_container_is_a_use() {
-        let uses = Uses::new(&[], &BTreeSet::new(), &[snapshot("image-volumes/x", "top", false)], &[], &HashSet::from(["top"]));
+        let uses = Uses::new(&[], &BTreeSet::new(), &[snapshot("image-volumes/x", "top", false)], &[], &BTreeSet::from(["top"]));
         assert_eq!(users(&uses, "top"), [(UserKind::Snapshot, "image-volumes/x".into())]);
     }
 
     #[test]
     fn an_image_on_which_another_is_built_is_not_used_by_its_containers() {
         let snapshots = [snapshot("c1", "app", false), snapshot("app", "base", true)];
-        let uses = Uses::new(&[container("c1", "app:1")], &BTreeSet::new(), &snapshots, &[], &HashSet::from(["app", "base"]));
+        let uses = Uses::new(&[container("c1", "app:1")], &BTreeSet::new(), &snapshots, &[], &BTreeSet::from(["app", "base"]));
         assert!(users(&uses, "base").is_empty());
     }
 
     #[test]
     fn a_container_without_a_snapshot_uses_what_it_names() {
         let lonely = container("c1", "app:1");
-        let uses = Uses::new(std::slice::from_ref(&lonely), &BTreeSet::new(), &[], &[(lonely.clone(), String::new())], &HashSet::new());
+        let uses = Uses::new(std::slice::from_ref(&lonely), &BTreeSet::new(), &[], &[(lonely.clone(), String::new())], &BTreeSet::new());
         assert_eq!(uses.of(&[], &[Reference::new("app:1")]).len(), 1);
     }
 
     #[test]
     fn a_sandbox_is_told_from_a_container() {
         let sandboxes = BTreeSet::from(["s1".to_owned()]);
-        let uses = Uses::new(&[container("s1", "pause:1")], &sandboxes, &[snapshot("s1", "top", false)], &[], &HashSet::from(["top"]));
+        let uses = Uses::new(&[container("s1", "pause:1")], &sandboxes, &[snapshot("s1", "top", false)], &[], &BTreeSet::from(["top"]));
         assert_eq!(users(&uses, "top"), [(UserKind::Sandbox, "s1".into())]);
     }
 
     #[test]
     fn a_ring_of_snapshots_ends() {
         let snapshots = [snapshot("c1", "a", false), snapshot("a", "b", true), snapshot("b", "a", true)];
-        assert!(users(&Uses::new(&[], &BTreeSet::new(), &snapshots, &[], &HashSet::new()), "a").is_empty());
+        assert!(users(&Uses::new(&[], &BTreeSet::new(), &snapshots, &[], &BTreeSet::new()), "a").is_empty());
     }
 }

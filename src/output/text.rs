@@ -8,10 +8,10 @@ use std::time::Duration;
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
 use crate::config::Config;
-use crate::inventory::{DiskUsage, Image, Inventory, UserKind};
+use crate::inventory::{DiskUsage, Image, Inventory};
 use crate::policy::Keep;
-use crate::process::printable;
 use crate::report::{ImageReport, Report, Summary};
+use crate::units::printable;
 use crate::units::{Timestamp, human_bytes, human_span};
 
 /// Cells of a disk bar.
@@ -60,7 +60,12 @@ pub fn render_report(report: &Report, look: Look) -> String {
 }
 
 fn heading(report: &Report, look: Look) -> String {
-    let what = if report.dry_run { "dry run, nothing is changed" } else { "clean-up" };
+    let done = report.images.iter().any(|image| image.outcome.is_some());
+    let what = match (report.dry_run, done || report.summary.planned_removals == 0) {
+        (true, _) => "dry run, nothing is changed",
+        (false, false) => "the plan, nothing is changed yet",
+        (false, true) => "clean-up",
+    };
     let runtime = &report.runtime;
     let place = format!("{} {} · {} · {}", runtime.name, runtime.version, runtime.endpoint, runtime.namespace);
     format!("{} · {what}\n{}\n\n", look.bold(&format!("nuke-images on {}", printable(&report.node))), look.dim(&place))
@@ -105,13 +110,20 @@ fn middle(name: &str, width: usize) -> String {
 }
 
 fn table(text: &mut String, title: &str, going: &[Row], staying: &[Row], look: Look) {
-    let widest = |cell: fn(&Row) -> &str, least: usize| going.iter().chain(staying).map(|row| measure_text_width(cell(row))).max().unwrap_or(0).max(least);
+    let widest = |cell: fn(&Row) -> &str, least: usize| {
+        going.iter().chain(staying).map(|row| measure_text_width(cell(row))).max().unwrap_or(0).max(least)
+    };
     let (name, age) = (widest(|row| &row.name, 20), widest(|row| &row.age, 6));
     for (title, rows) in [(title, going), ("KEPT", staying)] {
         if rows.is_empty() {
             continue;
         }
-        let head = format!("  {} {} {} WHY", pad_str(title, name, Alignment::Left, None), pad_str("SIZE", 10, Alignment::Right, None), pad_str("PULLED", age + 1, Alignment::Right, None));
+        let head = format!(
+            "  {} {} {} WHY",
+            pad_str(title, name, Alignment::Left, None),
+            pad_str("SIZE", 10, Alignment::Right, None),
+            pad_str("PULLED", age + 1, Alignment::Right, None)
+        );
         _ = writeln!(text, "{}", look.bold(&head));
         for row in rows {
             let cells = format!(
@@ -136,7 +148,13 @@ fn totals(text: &mut String, report: &Report, look: Look) {
         _ = writeln!(text, "{}: {}.", bold("Nothing to remove".into()), of_images(summary));
     } else if done {
         let gone = summary.removed + summary.gone;
-        _ = writeln!(text, "{}, {} given back; {}.", bold(format!("Removed {gone} of {}", summary.images)), human_bytes(summary.reclaimed_bytes), not_done(summary));
+        _ = writeln!(
+            text,
+            "{}, {} given back; {}.",
+            bold(format!("Removed {gone} of {}", summary.images)),
+            human_bytes(summary.reclaimed_bytes),
+            not_done(summary)
+        );
     } else {
         let planned = format!("Would remove {} of {} images", summary.planned_removals, summary.images);
         _ = writeln!(text, "{}, giving back about {}.", bold(planned), human_bytes(summary.planned_bytes));
@@ -195,7 +213,10 @@ pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
     let mut images: Vec<&Image> = inventory.images.iter().collect();
     images.sort_by_key(|image| std::cmp::Reverse(image.size_bytes));
     for image in images {
-        let age = image.pulled_at.and_then(|at| inventory.taken_at.since(at)).map_or("age unknown".into(), |age: Duration| format!("pulled {} ago", human_span(age)));
+        let age = image
+            .pulled_at
+            .and_then(|at| inventory.taken_at.since(at))
+            .map_or("age unknown".into(), |age: Duration| format!("pulled {} ago", human_span(age)));
         let pin = image.pinned.as_ref().map_or(String::new(), |_| " · pinned".into());
         _ = writeln!(text, "{}", look.bold(&printable(image.display_name())));
         _ = writeln!(text, "  {} · {age} · {}{pin}", human_bytes(image.size_bytes), look.dim(image.id.short()));
@@ -203,8 +224,7 @@ pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
             _ = writeln!(text, "  {}", look.dim(&printable(reference.as_str())));
         }
         for user in &image.users {
-            let pod = user.pod.as_ref().map_or(String::new(), |pod| format!(" ({})", printable(pod)));
-            _ = writeln!(text, "  used by {} {}{pod}", user_word(user.kind), printable(&user.id));
+            _ = writeln!(text, "  in use: {}", printable(&user.to_string()));
         }
     }
     for disk in &inventory.disks {
@@ -214,15 +234,6 @@ pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
         _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "not known:"), printable(gap));
     }
     text
-}
-
-fn user_word(kind: UserKind) -> &'static str {
-    match kind {
-        UserKind::Container => "container",
-        UserKind::Sandbox => "sandbox",
-        UserKind::Snapshot => "snapshot",
-        UserKind::Unknown => "perhaps:",
-    }
 }
 
 /// The configuration in force, as TOML with the source of each value behind it.
@@ -236,7 +247,12 @@ pub fn render_config(config: &Config, look: Look) -> String {
             section = own;
         }
         let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
-        _ = writeln!(text, "{} {}", pad_str(&format!("{name} = {value}"), 40, Alignment::Left, None), look.dim(&format!("# {}", sources.join(", "))));
+        _ = writeln!(
+            text,
+            "{} {}",
+            pad_str(&format!("{name} = {value}"), 40, Alignment::Left, None),
+            look.dim(&format!("# {}", sources.join(", ")))
+        );
     }
     text
 }

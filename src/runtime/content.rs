@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail};
 
 use crate::inventory::Origin;
-use crate::process::printable;
 use crate::reference::Digest;
+use crate::units::printable;
 
 const CHILD: &str = "containerd.io/gc.ref.content";
 const SNAPSHOT: &str = "containerd.io/gc.ref.snapshot.";
@@ -259,7 +259,12 @@ mod tests {
 
     #[test]
     fn what_can_not_be_read_is_an_error() {
-        for rows in [vec![row('a', "containerd.io/gc.ref.content.config=nonsense")], vec!["nonsense".into()], vec![row('a', "-"), row('a', "-")], vec![String::new()]] {
+        for rows in [
+            vec![row('a', "containerd.io/gc.ref.content.config=nonsense")],
+            vec!["nonsense".into()],
+            vec![row('a', "-"), row('a', "-")],
+            vec![String::new()],
+        ] {
             assert!(parse(&rows).is_err(), "{rows:?}");
         }
         assert!(Content::parse("").is_err());
@@ -268,7 +273,14 @@ mod tests {
 
     #[test]
     fn reads_decimal_sizes() {
-        for (text, bytes) in [("731B", Some(731)), ("100.3kB", Some(100_300)), ("1.5MB", Some(1_500_000)), ("2.1GB", Some(2_100_000_000)), ("x", None), ("5", None)] {
+        for (text, bytes) in [
+            ("731B", Some(731)),
+            ("100.3kB", Some(100_300)),
+            ("1.5MB", Some(1_500_000)),
+            ("2.1GB", Some(2_100_000_000)),
+            ("x", None),
+            ("5", None),
+        ] {
             assert_eq!(parse_size(text), bytes, "{text}");
         }
     }

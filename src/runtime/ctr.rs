@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::process::{Call, CallKind, Output, Runner, printable};
+use crate::process::{Call, CallKind, Output, Runner};
 use crate::reference::{Digest, Reference};
 use crate::runtime::content::Content;
+use crate::units::printable;
 
 /// Labels that pin an image: containerd's CRI (1.6.22+, 1.7.3+), k3s and RKE2.
 pub const PIN_LABELS: [&str; 3] = ["io.cri-containerd.pinned", "io.cattle.k3s.pinned", "io.cattle.rke2.pinned"];
@@ -280,7 +281,7 @@ fn parse_names(text: &str) -> Result<BTreeSet<Reference>> {
 
 fn parse_server_version(text: &str) -> Option<String> {
     let server = text.lines().skip_while(|line| line.trim() != "Server:");
-    let version = server.filter_map(|line| line.trim().strip_prefix("Version:")).next()?;
+    let version = server.into_iter().find_map(|line| line.trim().strip_prefix("Version:"))?;
     Some(printable(version.trim()))
 }
 
@@ -363,7 +364,8 @@ mod tests {
 
     #[test]
     fn sees_a_pin_among_the_labels() {
-        let pinned: Vec<_> = parse_records(recorded!("1.7", "ctr-images-ls")).expect("parse").into_iter().filter(|r| r.pinned.is_some()).collect();
+        let pinned: Vec<_> =
+            parse_records(recorded!("1.7", "ctr-images-ls")).expect("parse").into_iter().filter(|r| r.pinned.is_some()).collect();
         assert!(pinned.iter().any(|r| r.reference.as_str() == "registry.lab/pause:1"));
         assert!(pinned.iter().all(|r| r.pinned == Some("io.cri-containerd.pinned")));
     }

@@ -77,11 +77,7 @@ impl Containerd {
 
         fs::write(at.join("config.toml"), configuration(at, &runc, settings))?;
         let path = format!("{}:{}:{PATH}", programs.display(), runc.display());
-        daemons.push(background(
-            enter(programs.join("containerd")).arg("-c").arg(at.join("config.toml")).env("PATH", path),
-            at,
-            "log",
-        )?);
+        daemons.push(background(enter(programs.join("containerd")).arg("-c").arg(at.join("config.toml")).env("PATH", path), at, "log")?);
         let containerd = Self { folder, programs, namespaces, daemons, registry, serial: AtomicUsize::new(0) };
         containerd.wait_until_ready()?;
         Ok(containerd)

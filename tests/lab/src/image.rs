@@ -165,11 +165,7 @@ impl Built {
 
     /// Puts a layer on top: the chain ID as the OCI image specification makes it.
     fn stack(&mut self, diff_id: &str, own: bool) {
-        self.chain = if self.chain.is_empty() {
-            diff_id.to_owned()
-        } else {
-            digest(format!("{} {diff_id}", self.chain).as_bytes())
-        };
+        self.chain = if self.chain.is_empty() { diff_id.to_owned() } else { digest(format!("{} {diff_id}", self.chain).as_bytes()) };
         if own {
             self.own_chains.push(self.chain.clone());
         }
@@ -192,12 +188,12 @@ impl Built {
 
     /// An OCI image layout with these names, for `ctr images import`.
     pub(crate) fn layout(&self, names: &[String]) -> Result<Vec<u8>> {
-        let named = |name: &String| {
+        let annotated = |name: &String| {
             let mut descriptor = self.target.clone();
             descriptor["annotations"] = json!({"io.containerd.image.name": name});
             descriptor
         };
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": names.iter().map(named).collect::<Vec<_>>()});
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": names.iter().map(annotated).collect::<Vec<_>>()});
         let mut files = vec![
             ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
             ("index.json".to_owned(), index.to_string().into_bytes()),

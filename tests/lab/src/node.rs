@@ -89,8 +89,7 @@ impl<'a> Node<'a> {
                 fs::copy(Path::new("/etc").join(name), folder.join("etc").join(name))?;
             }
         }
-        let mut node =
-            Self { containerd, product: PathBuf::new(), folder, settings: BTreeMap::new(), knows_containerd: true };
+        let mut node = Self { containerd, product: PathBuf::new(), folder, settings: BTreeMap::new(), knows_containerd: true };
         let config = fs::read_to_string(containerd.folder().join("config.toml"))?;
         node.write("/etc/containerd/config.toml", &config)?;
         node.set("runtime.endpoint", &format!("{:?}", format!("unix://{}", containerd.socket().display())))?;
@@ -222,9 +221,8 @@ impl<'a> Node<'a> {
 
     /// Starts the product on a terminal; what it writes to either stream is its stdout here.
     pub fn on_terminal(&self, arguments: &[&str]) -> Result<Running> {
-        let quoted = arguments.iter().fold("exec nuke-images".to_owned(), |line, argument| {
-            line + " '" + &argument.replace('\'', r"'\''") + "'"
-        });
+        let quoted =
+            arguments.iter().fold("exec nuke-images".to_owned(), |line, argument| line + " '" + &argument.replace('\'', r"'\''") + "'");
         let mut command = self.command(["script", "--quiet", "--return", "--flush", "--command", &quoted, "/dev/null"])?;
         command.env("TERM", "xterm");
         self.start(command, Stdio::piped())

@@ -112,7 +112,8 @@ fn a_node_hides_the_machine_and_keeps_what_is_written() -> Result<()> {
     let lab = Containerd::start("1.7")?;
     let mut node = lab.node()?.product("/bin/sh");
     node.write("/etc/kubernetes/manifests/web.yaml", "kind: Pod")?;
-    let seen = node.run(&["-c", "cat /etc/kubernetes/manifests/web.yaml; ls /var/lib /run; env; echo x >/var/lib/y; readlink /proc/self"])?;
+    let seen =
+        node.run(&["-c", "cat /etc/kubernetes/manifests/web.yaml; ls /var/lib /run; env; echo x >/var/lib/y; readlink /proc/self"])?;
     assert!(seen.exits(0)?.stdout.starts_with("kind: Pod"));
     assert_eq!(node.read("/var/lib/y")?, "x\n");
     assert_eq!(node.run(&["-c", "cat /var/lib/y; exit 7"])?.exits(7)?.stdout, "x\n");
