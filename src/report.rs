@@ -289,3 +289,223 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::inventory::samples::{image, inventory, now, parts, policy, used_image};
+    use crate::policy::Policy;
+
+    fn run(dry_run: bool) -> Run {
+        Run { dry_run, trigger: Trigger::Timer, started_at: now(), finished_at: Timestamp::from_unix(now().unix() + 7) }
+    }
+
+    fn disk(used_bytes: u64) -> Disk {
+        let usage = DiskUsage { used_bytes, total_bytes: 100, used_inodes: 1, total_inodes: 9 };
+        Disk { path: "/var/lib/containerd".into(), usage }
+    }
+
+    /// Three unused images and two that stay.
+    fn node() -> Inventory {
+        let unused = |name, part| Image { parts: vec![part], ..image(name) };
+        let mut node = inventory(vec![
+            used_image("quay.io/a/web:1"),
+            unused("quay.io/a/a:1", 0),
+            unused("quay.io/a/b:1", 1),
+            Image { origins: Vec::new(), ..image("quay.io/a/local:1") },
+            unused("quay.io/a/c:1", 2),
+        ]);
+        node.parts = parts(&[1, 10, 100]);
+        node.disks = vec![disk(90)];
+        node
+    }
+
+    fn report(node: &Inventory, execution: Option<&Execution>) -> Report {
+        Report::new(node, &Plan::new(node, &policy()), execution, &run(execution.is_none()))
+    }
+
+    /// `images[]` in the order of the inventory: outcome and error.
+    fn outcomes(report: &Report) -> Vec<(Option<&str>, Option<&str>)> {
+        report.images.iter().map(|image| (image.outcome, image.error.as_deref())).collect()
+    }
+
+    #[test]
+    fn the_report_of_a_plan_has_verdicts_and_no_outcomes() {
+        let report = report(&node(), None);
+        let verdicts: Vec<(&str, &str)> = report.images.iter().map(|image| (image.verdict, image.reason)).collect();
+        assert_eq!(
+            verdicts,
+            [("keep", "in_use"), ("remove", "unused"), ("remove", "unused"), ("keep", "unpullable"), ("remove", "unused")]
+        );
+        assert_eq!(outcomes(&report), [(None, None); 5]);
+        assert_eq!(report.images.iter().map(|image| image.reclaimable_bytes).collect::<Vec<_>>(), [0, 1, 10, 0, 100]);
+        assert_eq!(report.disks, [DiskReport { path: "/var/lib/containerd".into(), before: disk(90).usage, after: None }]);
+    }
+
+    #[test]
+    fn an_outcome_stands_with_the_image_it_is_of() {
+        let node = node();
+        // In the order of the removals: what frees most first.
+        let execution = Execution {
+            outcomes: vec![Outcome::Removed, Outcome::Failed("device busy".into()), Outcome::NotAttempted(NotAttempted::Interrupted)],
+            ..Execution::default()
+        };
+        let expected = [
+            (None, None),
+            (Some("not_attempted"), Some("interrupted")),
+            (Some("failed"), Some("device busy")),
+            (None, None),
+            (Some("removed"), None),
+        ];
+        assert_eq!(outcomes(&report(&node, Some(&execution))), expected);
+    }
+
+    #[test]
+    fn every_outcome_is_spelled_as_promised_and_explains_itself_where_there_is_something_to_explain() {
+        for (outcome, key, explanation) in [
+            (Outcome::Removed, "removed", None),
+            (Outcome::Gone, "gone", None),
+            (Outcome::Spared("in use".into()), "spared", Some("in use")),
+            (Outcome::NotAttempted(NotAttempted::Interrupted), "not_attempted", Some("interrupted")),
+            (Outcome::Failed("device busy".into()), "failed", Some("device busy")),
+        ] {
+            assert_eq!((outcome.key(), outcome.explanation().as_deref()), (key, explanation));
+        }
+    }
+
+    #[test]
+    fn the_summary_counts_every_image_once() {
+        let node = node();
+        let execution = Execution { outcomes: vec![Outcome::Removed, Outcome::Gone, Outcome::Spared("in use".into())], reclaimed_bytes: 99, ..Execution::default() };
+        let summary = report(&node, Some(&execution)).summary;
+        assert_eq!((summary.images, summary.planned_removals, summary.planned_bytes, summary.reclaimed_bytes), (5, 3, 111, 99));
+        assert_eq!((summary.removed, summary.gone, summary.spared, summary.not_attempted, summary.failed), (1, 1, 1, 0, 0));
+        assert_eq!(summary.kept.values().sum::<usize>() + summary.planned_removals, summary.images);
+    }
+
+    #[test]
+    fn only_what_we_removed_counts_as_removed() {
+        for (outcome, removed) in [
+            (Outcome::Removed, 3),
+            (Outcome::Gone, 0),
+            (Outcome::Spared(String::new()), 0),
+            (Outcome::NotAttempted(NotAttempted::Interrupted), 0),
+            (Outcome::Failed(String::new()), 0),
+        ] {
+            let execution = Execution { outcomes: vec![outcome; 3], ..Execution::default() };
+            assert_eq!(report(&node(), Some(&execution)).summary.removed, removed);
+        }
+    }
+
+    #[test]
+    fn the_summary_lists_each_keep_rule_also_with_nothing_kept() {
+        let kept = report(&inventory(Vec::new()), None).summary.kept;
+        assert_eq!(kept, Keep::ALL.iter().map(|keep| (keep.key(), 0)).collect());
+        let kept = report(&node(), None).summary.kept;
+        assert_eq!((kept["in_use"], kept["unpullable"], kept["pinned"]), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_dry_run_and_a_real_one_have_the_same_keys() {
+        let (planned, done) = (report(&node(), None), report(&node(), Some(&Execution::default())));
+        assert!(planned.dry_run && !done.dry_run);
+        let keys = |report: &Report| keys(&serde_json::to_value(report).expect("serialise"));
+        assert_eq!(keys(&planned), keys(&done));
+    }
+
+    fn keys(value: &Value) -> Vec<String> {
+        value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// All of `promised`, and `added`, which later versions may put beside it.
+    fn assert_keys(value: &Value, promised: &str, added: &str) {
+        let mut expected: Vec<String> = promised.split_whitespace().chain(added.split_whitespace()).map(ToOwned::to_owned).collect();
+        expected.sort();
+        let mut found = keys(value);
+        found.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn json_has_the_promised_keys() {
+        let mut node = node();
+        node.images[0].users[0].pod = Some("default/web".into());
+        let execution = Execution { outcomes: vec![Outcome::Removed; 3], disks: vec![disk(40)], ..Execution::default() };
+        let json = serde_json::to_value(report(&node, Some(&execution))).expect("serialise");
+        let top = "schema_version version node started_at finished_at dry_run trigger runtime images summary disks memory gaps";
+        assert_keys(&json, top, "refusals");
+        assert_keys(&json["runtime"], "name version endpoint ctr crictl", "namespace");
+        let image = "id references digests size_bytes reclaimable_bytes pulled_at pulled_at_source last_used_at users verdict reason detail outcome error";
+        assert_keys(&json["images"][0], image, "");
+        assert_keys(&json["images"][0]["users"][0], "kind id pod", "");
+        let summary = "images kept planned_removals planned_bytes removed failed reclaimed_bytes";
+        assert_keys(&json["summary"], summary, "gone spared not_attempted");
+        assert_keys(&json["disks"][0], "path before after", "");
+        for moment in ["before", "after"] {
+            assert_keys(&json["disks"][0][moment], "used_bytes total_bytes used_inodes total_inodes", "");
+        }
+    }
+
+    #[test]
+    fn json_has_the_promised_values() {
+        let json = serde_json::to_value(report(&node(), None)).expect("serialise");
+        for (pointer, value) in [
+            ("/schema_version", json!(1)),
+            ("/version", json!(env!("CARGO_PKG_VERSION"))),
+            ("/node", json!("node-1")),
+            ("/started_at", json!("2026-11-18T07:06:40Z")),
+            ("/finished_at", json!("2026-11-18T07:06:47Z")),
+            ("/trigger", json!("timer")),
+            ("/runtime/endpoint", json!("unix:///run/containerd/containerd.sock")),
+            ("/runtime/crictl", Value::Null),
+            ("/images/0/pulled_at", json!("2026-11-17T07:06:40Z")),
+            ("/images/0/pulled_at_source", json!("blob")),
+            ("/images/0/users/0/kind", json!("container")),
+            ("/images/0/outcome", Value::Null),
+            ("/disks/0/after", Value::Null),
+            ("/memory", Value::Null),
+        ] {
+            assert_eq!(json.pointer(pointer), Some(&value), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_and_leaves_the_verdicts_as_they_are() {
+        let idle = inventory(vec![image("quay.io/a/app:1")]);
+        let report = report(&idle, None);
+        assert_eq!(report.refusals, ["nothing at all is in use on this node"]);
+        assert_eq!(report.summary.planned_removals, 1);
+    }
+
+    #[test]
+    fn gaps_of_the_facts_and_of_the_removals_are_told_together() {
+        let mut node = node();
+        node.gaps = vec!["measure snapshots".into()];
+        let execution = Execution { gaps: vec!["images were pulled meanwhile".into()], ..Execution::default() };
+        assert_eq!(report(&node, Some(&execution)).gaps, ["measure snapshots", "images were pulled meanwhile"]);
+    }
+
+    #[test]
+    fn a_disk_that_could_not_be_measured_afterwards_has_no_after() {
+        let mut node = node();
+        node.disks.push(Disk { path: "/data".into(), ..disk(50) });
+        let execution = Execution { disks: vec![Disk { path: "/data".into(), ..disk(20) }], ..Execution::default() };
+        let after: Vec<Option<u64>> =
+            report(&node, Some(&execution)).disks.iter().map(|disk| disk.after.map(|usage| usage.used_bytes)).collect();
+        assert_eq!(after, [None, Some(20)]);
+    }
+
+    #[test]
+    fn an_image_is_called_by_its_tag_else_its_digest_else_its_id() {
+        let tagged = image("quay.io/a/app:1");
+        let by_digest = Image { references: tagged.references[..2].to_vec(), ..tagged.clone() };
+        let bare = Image { references: tagged.references[..1].to_vec(), ..tagged.clone() };
+        let names: Vec<String> = [&tagged, &by_digest, &bare].map(|image| image.display_name().to_owned()).to_vec();
+        assert_eq!(names, ["quay.io/a/app:1".to_owned(), tagged.references[1].to_string(), tagged.id.to_string()]);
+        let node = inventory(vec![tagged]);
+        let plan = Plan::new(&node, &Policy { allow_idle: true, ..policy() });
+        assert_eq!(Report::new(&node, &plan, None, &run(true)).images[0].name, "quay.io/a/app:1");
+    }
+}

@@ -147,3 +147,290 @@ impl Begun {
         left.len() < self.references.len() && self.references.ends_with(&left) && !pulled_since
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::inventory::samples::{self, hash, image, inventory, used_image};
+    use crate::plan::Plan;
+
+    const APP: &str = "quay.io/a/app:1";
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_unix(samples::now().unix().checked_add_signed(minutes * 60).expect("a time"))
+    }
+
+    /// What a run at `now` makes of `images`: the inventory as it is judged, and what is remembered.
+    fn look(state: &State, images: &[Image], now: Timestamp) -> (Inventory, State) {
+        let mut images = images.to_vec();
+        state.recall(&mut images, now);
+        let inventory = Inventory { taken_at: now, ..inventory(images) };
+        let updated = state.updated(&inventory);
+        (inventory, updated)
+    }
+
+    /// Runs at these minutes over the same images; the last inventory.
+    fn looks(images: &[Image], minutes: &[i64]) -> Inventory {
+        let first = (inventory(Vec::new()), State::default());
+        minutes.iter().fold(first, |(_, state), &minute| look(&state, images, at(minute))).0
+    }
+
+    fn of_unknown_age(name: &str) -> Image {
+        Image { pulled_at: None, pulled_at_source: None, ..image(name) }
+    }
+
+    fn and_named(image: &Image, name: &str) -> Image {
+        let mut named = image.clone();
+        named.references.push(Reference::new(name));
+        named
+    }
+
+    /// The reason that the first image of `inventory` is given.
+    fn reason(inventory: &Inventory) -> &'static str {
+        match &Plan::new(inventory, &samples::policy()).verdicts[0] {
+            crate::policy::Verdict::Keep(keep, _) => keep.key(),
+            crate::policy::Verdict::Remove(remove, _) => remove.key(),
+        }
+    }
+
+    #[test]
+    fn an_unknown_age_is_known_only_from_the_next_run_on() {
+        for (minutes, pulled_at, expected) in [
+            (&[0][..], None, "age_unknown"),
+            (&[0, 59], Some(at(0)), "too_young"),
+            (&[0, 30, 60], Some(at(0)), "unused"),
+        ] {
+            let node = looks(&[of_unknown_age(APP)], minutes);
+            assert_eq!((node.images[0].pulled_at, reason(&node)), (pulled_at, expected), "{minutes:?}");
+            assert_eq!(node.images[0].pulled_at_source, pulled_at.map(|_| PulledAtSource::FirstSeen));
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_blob_is_better_than_when_it_was_first_seen() {
+        let node = looks(&[image(APP)], &[0, 90]);
+        assert_eq!((node.images[0].pulled_at, node.images[0].pulled_at_source), (image(APP).pulled_at, Some(PulledAtSource::Blob)));
+    }
+
+    #[test]
+    fn an_image_that_was_away_is_first_seen_anew() {
+        let (_, state) = look(&State::default(), &[of_unknown_age(APP)], at(0));
+        let (_, state) = look(&state, &[], at(60));
+        let (node, _) = look(&state, &[of_unknown_age(APP)], at(120));
+        assert_eq!(reason(&node), "age_unknown");
+    }
+
+    #[test]
+    fn a_new_name_on_a_known_image_starts_the_age_anew() {
+        let renamed = and_named(&image(APP), "quay.io/a/app:2");
+        let (_, state) = look(&State::default(), &[image(APP)], at(0));
+        for (minute, renamed_at, expected) in [(100, 100, "too_young"), (159, 100, "too_young"), (160, 100, "unused")] {
+            let (node, state) = look(&state, std::slice::from_ref(&renamed), at(100));
+            let node = if minute == 100 { node } else { look(&state, std::slice::from_ref(&renamed), at(minute)).0 };
+            assert_eq!((node.images[0].renamed_at, reason(&with_origin(node))), (Some(at(renamed_at)), expected), "minute {minute}");
+        }
+    }
+
+    fn with_origin(node: Inventory) -> Inventory {
+        assert!(!node.images[0].origins.is_empty());
+        node
+    }
+
+    #[test]
+    fn a_name_that_was_away_is_a_new_one() {
+        let renamed = and_named(&image(APP), "quay.io/a/app:2");
+        let (_, state) = look(&State::default(), std::slice::from_ref(&renamed), at(0));
+        let (_, state) = look(&state, &[image(APP)], at(60));
+        let (node, _) = look(&state, &[renamed], at(120));
+        assert_eq!(node.images[0].renamed_at, Some(at(120)));
+    }
+
+    #[test]
+    fn the_names_an_image_is_first_seen_with_are_not_new() {
+        assert_eq!(looks(&[image(APP)], &[0]).images[0].renamed_at, None);
+        assert_eq!(looks(&[image(APP)], &[0, 5]).images[0].renamed_at, None);
+    }
+
+    #[test]
+    fn a_bare_id_is_no_new_name() {
+        let mut without = image(APP);
+        without.references.retain(|name| !name.is_bare_id());
+        let (_, state) = look(&State::default(), &[without], at(0));
+        let (node, state) = look(&state, &[image(APP)], at(30));
+        assert_eq!(node.images[0].renamed_at, None);
+        assert_eq!(look(&state, &[image(APP)], at(60)).0.images[0].renamed_at, None);
+    }
+
+    #[test]
+    fn remembers_when_an_image_was_last_in_use() {
+        let (_, state) = look(&State::default(), &[used_image(APP)], at(0));
+        let (_, state) = look(&state, &[used_image(APP)], at(10));
+        let (node, state) = look(&state, &[image(APP)], at(20));
+        assert_eq!(node.images[0].last_used_at, Some(at(10)));
+        assert_eq!(look(&state, &[image(APP)], at(30)).0.images[0].last_used_at, Some(at(10)));
+        assert_eq!(looks(&[image(APP)], &[0, 10]).images[0].last_used_at, None);
+    }
+
+    #[test]
+    fn after_the_clock_jumped_back_an_unknown_age_starts_anew() {
+        for (minutes, pulled_at) in [(&[0, -600][..], None), (&[0, -600, -599], Some(at(-600))), (&[0, -600, 10], Some(at(-600)))] {
+            assert_eq!(looks(&[of_unknown_age(APP)], minutes).images[0].pulled_at, pulled_at, "{minutes:?}");
+        }
+    }
+
+    #[test]
+    fn after_the_clock_jumped_back_a_new_name_counts_from_then() {
+        let renamed = [and_named(&image(APP), "quay.io/a/app:2")];
+        let (_, state) = look(&State::default(), &[image(APP)], at(0));
+        let (_, state) = look(&state, &renamed, at(100));
+        let (node, state) = look(&state, &renamed, at(50));
+        assert_eq!(node.images[0].renamed_at, Some(at(50)));
+        assert_eq!(look(&state, &renamed, at(55)).0.images[0].renamed_at, Some(at(50)));
+    }
+
+    #[test]
+    fn a_new_name_is_not_forgotten_when_the_clock_jumped_back_behind_the_first_sight_of_its_image() {
+        let renamed = [and_named(&image(APP), "quay.io/a/app:2")];
+        let (_, state) = look(&State::default(), &[image(APP)], at(0));
+        let (_, state) = look(&state, &renamed, at(100));
+        let (_, state) = look(&state, &renamed, at(-50));
+        assert_eq!(look(&state, &renamed, at(-45)).0.images[0].renamed_at, Some(at(-50)));
+    }
+
+    /// An image with two tags, and the state in which its removal was begun at minute 0.
+    fn begun() -> (Image, State) {
+        let image = and_named(&image(APP), "quay.io/a/app:2");
+        let node = inventory(vec![image.clone()]);
+        let mut state = State::default().updated(&node);
+        state.begin(&Plan::new(&node, &samples::policy()).removals, at(0));
+        (image, state)
+    }
+
+    fn is_finished(state: &State, image: &Image) -> bool {
+        look(state, std::slice::from_ref(image), at(5)).0.images[0].removal_begun
+    }
+
+    #[test]
+    fn a_cut_off_removal_is_known_by_exactly_what_the_removal_order_leaves() {
+        let (image, state) = begun();
+        let order = removal_order(&image.references);
+        for chosen in 0_usize..1 << order.len() {
+            let references: Vec<Reference> =
+                order.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1).map(|(_, name)| name.clone()).collect();
+            let is_proper_suffix = (1..order.len()).any(|from| references == order[from..]);
+            assert_eq!(is_finished(&state, &Image { references: references.clone(), ..image.clone() }), is_proper_suffix, "{references:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_in_which_the_rest_is_listed_does_not_matter() {
+        let (image, state) = begun();
+        let references = removal_order(&image.references)[1..].iter().rev().cloned().collect();
+        assert!(is_finished(&state, &Image { references, ..image }));
+    }
+
+    #[test]
+    fn another_name_beside_the_rest_voids_a_cut_off_removal() {
+        let (image, state) = begun();
+        for name in ["quay.io/a/app:0", "quay.io/a/app:3", hash("other").as_str()] {
+            let mut references = removal_order(&image.references)[2..].to_vec();
+            references.push(Reference::new(name));
+            assert!(!is_finished(&state, &Image { references, ..image.clone() }), "{name}");
+        }
+    }
+
+    #[test]
+    fn another_image_with_the_same_names_was_not_cut_off() {
+        let (image, state) = begun();
+        let references = removal_order(&image.references)[2..].to_vec();
+        let other = Image { id: ImageId::of_config(&hash("other")), references, ..image };
+        assert!(!is_finished(&state, &other));
+    }
+
+    #[test]
+    fn content_that_was_pulled_again_voids_a_cut_off_removal() {
+        let (image, state) = begun();
+        let references = removal_order(&image.references)[2..].to_vec();
+        for (pulled_at, finished) in [(Some(at(-1)), true), (Some(at(0)), true), (Some(at(1)), false), (None, true)] {
+            assert_eq!(is_finished(&state, &Image { references: references.clone(), pulled_at, ..image.clone() }), finished, "{pulled_at:?}");
+        }
+    }
+
+    #[test]
+    fn a_removal_that_was_cut_off_twice_is_still_known() {
+        let (image, state) = begun();
+        let rest = |from| Image { references: removal_order(&image.references)[from..].to_vec(), ..image.clone() };
+        let (node, mut state) = look(&state, &[rest(1)], at(5));
+        state.begin(&Plan::new(&node, &samples::policy()).removals, at(5));
+        assert!(is_finished(&state, &rest(1)));
+        assert!(is_finished(&state, &rest(3)));
+    }
+
+    #[test]
+    fn a_removal_is_forgotten_once_it_was_seen_through_or_its_image_is_whole() {
+        let (image, state) = begun();
+        let rest = Image { references: removal_order(&image.references)[2..].to_vec(), ..image.clone() };
+        let mut finished = state.clone();
+        finished.finish(std::slice::from_ref(&image.id));
+        assert!(!is_finished(&finished, &rest));
+        for images in [vec![image.clone()], Vec::new()] {
+            let (_, later) = look(&state, &images, at(5));
+            assert!(!is_finished(&later, &rest));
+        }
+        let (_, later) = look(&state, std::slice::from_ref(&rest), at(5));
+        assert!(is_finished(&later, &rest), "an observing run in between doesn't forget it");
+    }
+
+    #[test]
+    fn a_missing_file_is_an_empty_memory() {
+        let folder = tempfile::tempdir().expect("folder");
+        assert_eq!(load(&folder.path().join("state.json")).expect("load"), State::default());
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("state.json");
+        let (_, mut state) = begun();
+        state = state.updated(&Inventory { taken_at: at(3), ..inventory(vec![used_image("quay.io/a/b:1"), of_unknown_age("quay.io/a/c:1")]) });
+        state.save(&path).expect("save");
+        assert_eq!(load(&path).expect("load"), state);
+        let (_, state) = begun();
+        state.save(&path).expect("save");
+        assert_eq!(load(&path).expect("load"), state);
+    }
+
+    #[test]
+    fn a_damaged_or_a_newer_file_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("state.json");
+        let (_, state) = begun();
+        let whole = serde_json::to_string(&state).expect("serialise");
+        for (text, what) in [
+            ("", "EOF"),
+            (&whole[..whole.len() / 2], "EOF"),
+            ("{}", "missing field"),
+            ("[]", "invalid"),
+            ("\0\0\0\0", "expected value"),
+            (&whole.replace("\"version\":1", "\"version\":2"), "version 2, this program knows 1"),
+            (&whole.replace("\"first_seen\":\"2026", "\"first_seen\":\"soon"), "timestamp"),
+        ] {
+            std::fs::write(&path, text).expect("write");
+            let error = format!("{:#}", load(&path).expect_err(text));
+            assert!(error.contains("state.json") && error.contains(what), "{text:?} gives {error:?}");
+        }
+        std::fs::remove_file(&path).expect("remove");
+        std::fs::create_dir(&path).expect("folder");
+        assert!(load(&path).is_err());
+    }
+
+    #[test]
+    fn a_memory_without_what_later_versions_of_it_hold_is_read() {
+        let text = format!(r#"{{"version":1,"images":{{"{}":{{"first_seen":"2026-11-18T06:06:40Z","references":{{}}}}}}}}"#, hash(APP));
+        let state: State = serde_json::from_str(&text).expect("parse");
+        let (node, _) = look(&state, &[of_unknown_age(APP)], at(0));
+        assert_eq!(node.images[0].pulled_at, Some(at(0).minus(Duration::from_hours(1))));
+    }
+}
