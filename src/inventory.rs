@@ -260,7 +260,8 @@ impl Image {
 impl Inventory {
     /// Does anything tell which image the sandboxes are made from: the configuration, a pin, or a sandbox?
     pub fn sandbox_image_is_known(&self) -> bool {
-        !self.sandbox_image.names.is_empty()
+        // A configured name that leads to no image here (containerd's own default, say) tells nothing about this node.
+        self.sandbox_image.names.iter().any(|name| self.images.iter().any(|image| image.is_named_by(name)))
             || self.images.iter().any(|image| {
                 let pinned = image.pinned.is_some() && image.looks_like_a_sandbox_image();
                 pinned || image.users.iter().any(|user| user.kind == UserKind::Sandbox)
