@@ -135,8 +135,8 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::samples::{digest_of, hash, hours_ago, image, image_with, inventory, now, parts, policy, used_image, user};
     use crate::inventory::Part;
+    use crate::inventory::samples::{digest_of, hash, hours_ago, image, image_with, inventory, now, parts, policy, used_image, user};
 
     /// Names of what goes, in order.
     fn going(inventory: &Inventory, plan: &Plan) -> Vec<String> {
@@ -263,11 +263,8 @@ mod tests {
     #[test]
     fn refuses_while_machine_or_runtime_have_just_started() {
         let minutes = |minutes| Some(now().minus(Duration::from_mins(minutes)));
-        let refusal = |what, minutes| Refusal::JustStarted {
-            what,
-            uptime: Duration::from_mins(minutes),
-            min_uptime: Duration::from_mins(30),
-        };
+        let refusal =
+            |what, minutes| Refusal::JustStarted { what, uptime: Duration::from_mins(minutes), min_uptime: Duration::from_mins(30) };
         for (booted_at, runtime_started_at, refusals) in [
             (minutes(29), minutes(12), vec![refusal("machine", 29), refusal("runtime", 12)]),
             (minutes(300), minutes(29), vec![refusal("runtime", 29)]),

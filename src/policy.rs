@@ -498,7 +498,11 @@ mod tests {
         ] {
             let mut node = inventory(vec![image(nginx)]);
             node.static_pods = vec![StaticPod { path: "/etc/kubernetes/manifests/web.yaml".into(), images: vec![Reference::new(&name)] }];
-            let expected = if is_it { ("static_pod", "static pod /etc/kubernetes/manifests/web.yaml") } else { ("unused", "nothing uses it, pulled 24 h ago") };
+            let expected = if is_it {
+                ("static_pod", "static pod /etc/kubernetes/manifests/web.yaml")
+            } else {
+                ("unused", "nothing uses it, pulled 24 h ago")
+            };
             assert_eq!(verdict(&node, &policy()), (expected.0, expected.1.into()), "{name:?}");
         }
     }
@@ -507,7 +511,8 @@ mod tests {
     fn keeps_the_image_of_the_second_container_of_the_second_static_pod() {
         let pod = |path: &str, images: &[&str]| StaticPod { path: path.into(), images: references(images) };
         let mut node = inventory(vec![image("quay.io/a/app:1")]);
-        node.static_pods = vec![pod("/m/etcd.yaml", &["registry.k8s.io/etcd:3.5"]), pod("/m/app.yaml", &["quay.io/a/init:1", "quay.io/a/app:1"])];
+        node.static_pods =
+            vec![pod("/m/etcd.yaml", &["registry.k8s.io/etcd:3.5"]), pod("/m/app.yaml", &["quay.io/a/init:1", "quay.io/a/app:1"])];
         assert_eq!(verdict(&node, &policy()), ("static_pod", "static pod /m/app.yaml".into()));
     }
 
@@ -611,10 +616,9 @@ mod tests {
     #[test]
     fn selectors_of_both_kinds_add_up() {
         let policy = Policy { keep_unpullable: false, ..selecting(&["quay.io"], &["^ghcr\\.io/a/"]) };
-        for (names, expected) in [
-            (&["quay.io/a/app:1", "ghcr.io/a/app:1"][..], "unused"),
-            (&["quay.io/a/app:1", "ghcr.io/b/app:1"], "not_selected"),
-        ] {
+        for (names, expected) in
+            [(&["quay.io/a/app:1", "ghcr.io/a/app:1"][..], "unused"), (&["quay.io/a/app:1", "ghcr.io/b/app:1"], "not_selected")]
+        {
             assert_eq!(reason(&image_with(names), &policy), expected);
         }
     }
@@ -661,7 +665,9 @@ mod tests {
 
     #[test]
     fn keeps_what_a_list_says_was_brought_to_the_node_although_it_tells_an_origin() {
-        for (name, is_it) in [("docker.io/rancher/klipper-helm:v0.9", true), ("rancher/klipper-helm:v0.9", true), ("rancher/klipper-helm:v0.8", false)] {
+        for (name, is_it) in
+            [("docker.io/rancher/klipper-helm:v0.9", true), ("rancher/klipper-helm:v0.9", true), ("rancher/klipper-helm:v0.8", false)]
+        {
             let mut node = inventory(vec![image("docker.io/rancher/klipper-helm:v0.9")]);
             node.side_loaded = references(&["docker.io/rancher/other:1", name]);
             assert_eq!(verdict(&node, &policy()).0 == "unpullable", is_it, "{name}");
@@ -735,7 +741,8 @@ mod tests {
 
     #[test]
     fn an_interrupted_removal_is_finished_whatever_selectors_origin_and_age_say() {
-        let begun = Image { removal_begun: true, origins: Vec::new(), pulled_at: None, renamed_at: hours_ago(0), ..image("quay.io/a/app:1") };
+        let begun =
+            Image { removal_begun: true, origins: Vec::new(), pulled_at: None, renamed_at: hours_ago(0), ..image("quay.io/a/app:1") };
         let expected = ("unused", "an earlier run was cut off while removing it".to_owned());
         assert_eq!(verdict(&inventory(vec![begun]), &selecting(&[], &[])), expected);
     }

@@ -378,7 +378,11 @@ mod tests {
     #[test]
     fn the_summary_counts_every_image_once() {
         let node = node();
-        let execution = Execution { outcomes: vec![Outcome::Removed, Outcome::Gone, Outcome::Spared("in use".into())], reclaimed_bytes: 99, ..Execution::default() };
+        let execution = Execution {
+            outcomes: vec![Outcome::Removed, Outcome::Gone, Outcome::Spared("in use".into())],
+            reclaimed_bytes: 99,
+            ..Execution::default()
+        };
         let summary = report(&node, Some(&execution)).summary;
         assert_eq!((summary.images, summary.planned_removals, summary.planned_bytes, summary.reclaimed_bytes), (5, 3, 111, 99));
         assert_eq!((summary.removed, summary.gone, summary.spared, summary.not_attempted, summary.failed), (1, 1, 1, 0, 0));

@@ -197,11 +197,9 @@ mod tests {
 
     #[test]
     fn an_unknown_age_is_known_only_from_the_next_run_on() {
-        for (minutes, pulled_at, expected) in [
-            (&[0][..], None, "age_unknown"),
-            (&[0, 59], Some(at(0)), "too_young"),
-            (&[0, 30, 60], Some(at(0)), "unused"),
-        ] {
+        for (minutes, pulled_at, expected) in
+            [(&[0][..], None, "age_unknown"), (&[0, 59], Some(at(0)), "too_young"), (&[0, 30, 60], Some(at(0)), "unused")]
+        {
             let node = looks(&[of_unknown_age(APP)], minutes);
             assert_eq!((node.images[0].pulled_at, reason(&node)), (pulled_at, expected), "{minutes:?}");
             assert_eq!(node.images[0].pulled_at_source, pulled_at.map(|_| PulledAtSource::FirstSeen));
@@ -354,7 +352,11 @@ mod tests {
         let (image, state) = begun();
         let references = removal_order(&image.references)[2..].to_vec();
         for (pulled_at, finished) in [(Some(at(-1)), true), (Some(at(0)), true), (Some(at(1)), false), (None, true)] {
-            assert_eq!(is_finished(&state, &Image { references: references.clone(), pulled_at, ..image.clone() }), finished, "{pulled_at:?}");
+            assert_eq!(
+                is_finished(&state, &Image { references: references.clone(), pulled_at, ..image.clone() }),
+                finished,
+                "{pulled_at:?}"
+            );
         }
     }
 
@@ -394,7 +396,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("state.json");
         let (_, mut state) = begun();
-        state = state.updated(&Inventory { taken_at: at(3), ..inventory(vec![used_image("quay.io/a/b:1"), of_unknown_age("quay.io/a/c:1")]) });
+        state =
+            state.updated(&Inventory { taken_at: at(3), ..inventory(vec![used_image("quay.io/a/b:1"), of_unknown_age("quay.io/a/c:1")]) });
         state.save(&path).expect("save");
         assert_eq!(load(&path).expect("load"), state);
         let (_, state) = begun();

@@ -305,7 +305,7 @@ fn spares_an_image_that_comes_into_use_after_the_plan() -> Result<()> {
     let mut running = node.on_terminal(&["--all"])?;
     running.wait_for("[y/N]")?;
     lab.create(stays.name(), "late")?;
-    running.enter("y")?;
+    running.enter("y\n")?;
     let run = running.wait()?.exits(0)?;
     assert!(run.stdout.contains("spared"), "{}", run.stdout);
     assert_stays(&lab, &stays)
