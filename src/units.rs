@@ -118,7 +118,7 @@ mod tests {
     fn the_future_is_no_age() {
         let now = Timestamp::from_unix(100);
         assert_eq!(now.since(Timestamp::from_unix(101)), None);
-        assert_eq!(now.since(Timestamp::from_unix(40)), Some(Duration::from_secs(60)));
+        assert_eq!(now.since(Timestamp::from_unix(40)), Some(Duration::from_mins(1)));
     }
 
     #[test]
