@@ -491,7 +491,7 @@ mod tests {
         for (text, parts) in [
             ("[images]\nmin_age = \"1 houre\"\n", vec!["0.toml:2:11", "1 houre", "15m"]),
             ("[images]\nmin_age = 5\n", vec!["0.toml:2:11", "5", "expected a string"]),
-            ("[images]\nexclude = [\"a\", \"(\"]\n", vec!["0.toml:2:17", "\"(\"", "unclosed group", "grep"]),
+            ("[images]\nexclude = [\"a\", \"(\"]\n", vec!["0.toml:2:11", "\"(\"", "unclosed group", "grep"]),
             ("[images]\nmin_agee = \"1h\"\n", vec!["0.toml:2:1", "min_agee", "min_age"]),
             ("[imagess]\n", vec!["0.toml:1:2", "imagess", "images"]),
             ("[images]\nall = \n", vec!["0.toml:2:"]),
@@ -499,7 +499,7 @@ mod tests {
             ("[pace]\nbatch = 0\n", vec!["0.toml:2:9", "1 to 1000"]),
             ("[runtime]\nctr = \"ctr\"\n", vec!["0.toml:2:7", "absolute path"]),
             ("[runtime]\nendpoint = \"tcp://x\"\n", vec!["0.toml:2:12", "unix://"]),
-            ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:15", "quay.io"]),
+            ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:14", "quay.io"]),
             ("[runtime]\nnamespace = \"--all\"\n", vec!["0.toml:2:13", "k8s.io"]),
         ] {
             let ConfigError(error) = merged(&[text], vec![]).expect_err(text);

@@ -459,11 +459,18 @@ mod tests {
         let by_pin = inventory(vec![image(pause), other]);
         let other = Image { users: vec![user(UserKind::Sandbox)], ..image("quay.io/a/app:1") };
         let by_sandbox = inventory(vec![image(pause), other]);
-        let mut by_name_that_is_not_on_the_node = inventory(vec![image(pause)]);
-        by_name_that_is_not_on_the_node.sandbox_image.names = references(&["registry.k8s.io/pause:3.9"]);
-        for node in [by_pin, by_sandbox, by_name_that_is_not_on_the_node] {
+        let mut by_name = inventory(vec![image(pause), image("registry.k8s.io/pause:3.9")]);
+        by_name.sandbox_image.names = references(&["registry.k8s.io/pause:3.9"]);
+        for node in [by_pin, by_sandbox, by_name] {
             assert_eq!(verdict(&node, &policy()).0, "unused");
         }
+    }
+
+    #[test]
+    fn a_configured_sandbox_image_that_is_not_on_the_node_tells_nothing() {
+        let mut node = inventory(vec![image("registry.k8s.io/pause:3.8")]);
+        node.sandbox_image.names = references(&["registry.k8s.io/pause:3.9"]);
+        assert_eq!(verdict(&node, &policy()).0, "sandbox_image");
     }
 
     #[test]
@@ -753,6 +760,7 @@ mod tests {
         let mut node = inventory(vec![begun]);
         assert_eq!(verdict(&node, &policy()).0, "sandbox_image");
         node.sandbox_image.names = references(&["quay.io/other:1"]);
+        node.images.push(image("quay.io/other:1"));
         assert_eq!(verdict(&node, &Policy { exclude: patterns(&["pause"]), ..policy() }).0, "excluded");
         node.images[0].pinned = Some("io.cri-containerd.pinned".into());
         assert_eq!(verdict(&node, &policy()).0, "pinned");

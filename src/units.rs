@@ -105,7 +105,7 @@ mod tests {
     fn a_timestamp_survives_json() {
         let time = Timestamp::from_unix(1_795_000_000);
         let json = serde_json::to_string(&time).expect("serialise");
-        assert_eq!(json, "\"2026-11-18T07:06:40Z\"");
+        assert_eq!(json, "\"2026-11-18T11:06:40Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("parse"), time);
     }
 
