@@ -41,6 +41,10 @@ for name in containerd ctr nuke-images; do
   source=$1; shift
   if [ -n "$source" ]; then mount --bind "$source" "$node/bin/$name"; fi
 done
+for path in "$1" "$2"; do
+  if [ -n "$path" ]; then mount --bind "$node/hidden" "$path"; fi
+done
+shift 2
 mount -t proc proc /proc
 mount --rbind "$node/bin" /usr/local/bin
 mount --bind "$node/etc" /etc
@@ -57,8 +61,8 @@ command= option=
 for word in "$@"; do
   case $option$word in
     value*) option= ;;
-    --debug | -*=*) ;;
-    -*) [ -n "$command" ] || option=value ;;
+    -a | --address | -n | --namespace | --timeout | --connect-timeout | --snapshotter) option=value ;;
+    -*) ;;
     *) command=${command:+$command }$word ;;
   esac
   case $command in *' '*) break ;; esac
@@ -71,7 +75,7 @@ pub struct Node<'a> {
     product: PathBuf,
     folder: PathBuf,
     settings: BTreeMap<(String, String), String>,
-    knows_containerd: bool,
+    shows_containerd: bool,
 }
 
 impl<'a> Node<'a> {
@@ -79,6 +83,7 @@ impl<'a> Node<'a> {
         let folder = containerd.folder().join("node").join(containerd.next().to_string());
         for (_, name) in FOLDERS {
             fs::create_dir_all(folder.join(name))?;
+            fs::set_permissions(folder.join(name), Permissions::from_mode(0o755))?;
         }
         File::create(folder.join("hidden"))?;
         for name in ["containerd", "ctr", "nuke-images"] {
@@ -89,7 +94,7 @@ impl<'a> Node<'a> {
                 fs::copy(Path::new("/etc").join(name), folder.join("etc").join(name))?;
             }
         }
-        let mut node = Self { containerd, product: PathBuf::new(), folder, settings: BTreeMap::new(), knows_containerd: true };
+        let mut node = Self { containerd, product: PathBuf::new(), folder, settings: BTreeMap::new(), shows_containerd: true };
         let config = fs::read_to_string(containerd.folder().join("config.toml"))?;
         node.write("/etc/containerd/config.toml", &config)?;
         node.set("runtime.endpoint", &format!("{:?}", format!("unix://{}", containerd.socket().display())))?;
@@ -105,11 +110,17 @@ impl<'a> Node<'a> {
         self
     }
 
-    /// Takes containerd's own program and configuration away: only what ctr says is left to know.
+    /// Takes containerd's own program and configuration away, also those of the running one: what is left to know is
+    /// what ctr says.
     pub fn hide_containerd(&mut self) -> Result<()> {
-        self.knows_containerd = false;
+        self.shows_containerd = false;
         fs::remove_file(self.folder.join("bin/containerd"))?;
         fs::remove_file(self.path("/etc/containerd/config.toml")?).context("hide containerd's configuration")
+    }
+
+    /// The containerd of this machine.
+    pub fn containerd(&self) -> &'a Containerd {
+        self.containerd
     }
 
     /// Sets one key of the product's configuration, such as `images.min_age`, to a TOML value, and writes the file.
@@ -234,13 +245,18 @@ impl<'a> Node<'a> {
             Some(path) => PathBuf::from(path),
             None => bail!("NUKE_IMAGES_BIN names no product"),
         };
-        let programs = self.containerd.programs();
-        let containerd = if self.knows_containerd { programs.join("containerd") } else { PathBuf::new() };
+        let nothing = PathBuf::new;
+        let (ctr, daemon) = (self.containerd.programs().join("ctr"), self.containerd.programs().join("containerd"));
+        let (shown, hidden) = if self.shows_containerd {
+            (daemon, [nothing(), nothing()])
+        } else {
+            (nothing(), [daemon, self.containerd.folder().join("config.toml")])
+        };
         let mut command = Command::new("nsenter");
         command.env_clear().env("PATH", PATH);
         command.arg(format!("--mount={}", self.containerd.mounts()));
         command.args(["unshare", "--mount", "--propagation", "private", "sh", "-c", MACHINE, "node"]);
-        command.arg(&self.folder).arg(containerd).arg(programs.join("ctr")).arg(product).args(program);
+        command.arg(&self.folder).args([shown, ctr, product]).args(hidden).args(program);
         Ok(command)
     }
 

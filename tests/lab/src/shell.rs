@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 /// How long anything may take on a busy machine before it counts as broken.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What the program wrote to stdout; an error with what it wrote to stderr unless it exited with 0.
 pub fn output(command: &mut Command) -> Result<String> {

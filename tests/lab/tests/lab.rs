@@ -82,7 +82,7 @@ fn a_fingerprint_changes_with_ages_labels_and_containers_alone() -> Result<()> {
     let image = lab.pull(&Image::new("registry.example.com/app:1"))?;
     let mut prints = vec![lab.fingerprint()?];
     assert_eq!(prints[0], lab.fingerprint()?);
-    lab.age(&image, Duration::from_secs(7200))?;
+    lab.age(&image, Duration::from_hours(2))?;
     prints.push(lab.fingerprint()?);
     lab.label(image.name(), "a=b")?;
     prints.push(lab.fingerprint()?);
@@ -141,5 +141,7 @@ fn a_node_has_terminals_signals_and_a_stand_in_for_ctr() -> Result<()> {
     let ctr = |rest: &str| format!("stand-in -a {} --timeout=2s --namespace k8s.io {rest}", socket.display());
     node.run(&["-c", &ctr("images ls -q")])?.exits(5)?;
     node.run(&["-c", &ctr("content ls -q")])?.exits(0)?;
+    node.stand_in("echo \"$command\"")?;
+    assert_eq!(node.run(&["-c", &ctr("snapshots --snapshotter overlayfs ls")])?.stdout, "snapshots ls\n");
     Ok(())
 }
