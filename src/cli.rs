@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Endpoint, Namespace, Pattern, Registry, Span};
+use crate::config::{Endpoint, Namespace, Pattern, Registry, RuntimeName, Span};
 
 /// Removes the container images that nothing on this node needs.
 #[derive(Debug, Parser)]
@@ -70,6 +70,9 @@ pub struct Options {
     /// The runtime's socket, <unix:///run/containerd/containerd.sock> [default: detected]
     #[arg(long, value_name = "URI", global = true, help_heading = "Which runtime")]
     pub runtime_endpoint: Option<Endpoint>,
+    /// What the runtime is, where its socket doesn't tell: containerd, cri-o or docker [default: detected]
+    #[arg(long, value_name = "NAME", global = true, help_heading = "Which runtime")]
+    pub runtime: Option<RuntimeName>,
     /// containerd's namespace [default: k8s.io]
     #[arg(long, value_name = "NS", global = true, help_heading = "Which runtime")]
     pub namespace: Option<Namespace>,

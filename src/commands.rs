@@ -13,9 +13,12 @@ use toml::Value;
 use crate::cli::{Cli, Color, Format, Options, Verb};
 use crate::collect::{Probe, collect};
 use crate::config::{self, Config, ConfigError, Flag};
-use crate::execute::Executor;
+use crate::execute::crictl::CrictlStore;
+use crate::execute::ctr::CtrStore;
+use crate::execute::{Executor, Store};
 use crate::files::RunLock;
 use crate::inventory::{Inventory, SCHEMA_VERSION};
+use crate::kubelet::collect_kubelet;
 use crate::logging::Surroundings;
 use crate::output::text::Look;
 use crate::output::{json, text};
@@ -24,6 +27,7 @@ use crate::policy::{Policy, Verdict};
 use crate::process::{Failure, Runner, SystemRunner};
 use crate::reference::Reference;
 use crate::report::{Execution, Outcome, Report, Run};
+use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
 use crate::runtime::{self, Found};
 use crate::signals::Interrupt;
@@ -114,6 +118,7 @@ fn flags(options: &Options) -> Vec<Flag> {
     add("images.min_age", "--min-age", options.min_age.as_ref().map(|span| span.to_string().into()));
     add("images.keep_unpullable", "--keep-unpullable", options.keep_unpullable.map(Value::from));
     add("runtime.endpoint", "--runtime-endpoint", options.runtime_endpoint.as_ref().map(|endpoint| endpoint.to_string().into()));
+    add("runtime.name", "--runtime", options.runtime.as_ref().map(|name| name.to_string().into()));
     add("runtime.namespace", "--namespace", options.namespace.as_ref().map(|namespace| namespace.to_string().into()));
     flags
 }
@@ -238,21 +243,21 @@ impl Session<'_> {
     fn execute(&self, inventory: &Inventory, found: &Found, plan: &Plan, state: &mut State) -> Execution {
         // Deaf to signals: a batch that runs is checked and verified to its end.
         let runner = SystemRunner { interrupt: Interrupt::default() };
-        let ctr = self.ctr(&runner, found);
         let bar = progress_bar(plan.removals.len(), self.options.quiet);
         let watch = |removal: &Removal, outcome: &Outcome| {
             log_removal(removal, outcome, inventory, plan);
             bar.inc(1);
         };
-        let executor = Executor {
-            ctr: &ctr,
-            inventory,
-            state_path: Path::new(state::PATH),
-            interrupt: self.interrupt,
-            batch: self.config.settings.pace.batch.0,
-            watch: &watch,
+        let run = |store: &dyn Store, state: &mut State| {
+            let (interrupt, batch) = (self.interrupt, self.config.settings.pace.batch.0);
+            Executor { store, inventory, state_path: Path::new(state::PATH), interrupt, batch, watch: &watch }.execute(plan, state)
         };
-        let execution = executor.execute(plan, state);
+        let (ctr, crictl) = (self.ctr(&runner, found), crictl(&runner, found));
+        let execution = match (&ctr, &crictl) {
+            (Some(ctr), _) => run(&CtrStore { ctr, inventory }, state),
+            (None, Some(crictl)) => run(&CrictlStore { crictl, kind: found.kind, inventory }, state),
+            (None, None) => Execution::default(),
+        };
         bar.finish_and_clear();
         execution
     }
@@ -260,10 +265,12 @@ impl Session<'_> {
     /// The facts of this node and the runtime they are of.
     fn look(&self, runner: &dyn Runner, state: &State) -> Result<(Inventory, Found)> {
         let wanted = self.config.settings.wanted_runtime();
-        let found = runtime::find(&wanted)?;
+        let kubelet = collect_kubelet();
+        let found = runtime::find(&wanted, &kubelet)?;
         let spinner = spinner(self.options.quiet);
-        let ctr = self.ctr(runner, &found);
-        let probe = Probe { runner, found: &found, wanted: &wanted, ctr: &ctr, state, now: self.started_at };
+        let (ctr, crictl) = (self.ctr(runner, &found), crictl(runner, &found));
+        let (ctr, crictl) = (ctr.as_ref(), crictl.as_ref());
+        let probe = Probe { runner, found: &found, wanted: &wanted, kubelet: &kubelet, ctr, crictl, state, now: self.started_at };
         let inventory = collect(&probe);
         spinner.finish_and_clear();
         let inventory = inventory?;
@@ -273,14 +280,9 @@ impl Session<'_> {
         Ok((inventory, found))
     }
 
-    fn ctr<'r>(&self, runner: &'r dyn Runner, found: &Found) -> Ctr<'r> {
-        Ctr {
-            runner,
-            program: found.ctr.clone(),
-            prefix: found.prefix.clone(),
-            address: found.socket.clone(),
-            namespace: self.config.settings.runtime.namespace.to_string(),
-        }
+    fn ctr<'r>(&self, runner: &'r dyn Runner, found: &Found) -> Option<Ctr<'r>> {
+        let (program, namespace) = (found.ctr.clone()?, self.config.settings.runtime.namespace.to_string());
+        Some(Ctr { runner, program, address: found.socket.clone(), namespace })
     }
 
     fn policy(&self) -> (Policy, bool) {
@@ -360,6 +362,10 @@ impl Session<'_> {
         stdin.read_line(&mut answer).context("read the answer")?;
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
+}
+
+fn crictl<'r>(runner: &'r dyn Runner, found: &Found) -> Option<Crictl<'r>> {
+    Some(Crictl { runner, program: found.crictl.clone()?, socket: found.socket.clone() })
 }
 
 fn load_state() -> State {

@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use crate::policy::{Policy, Selectors};
-use crate::runtime::Wanted;
+use crate::runtime::{Choice, Kind, Wanted};
 
 const FILE: &str = "/etc/nuke-images/config.toml";
 const DROP_INS: &str = "/etc/nuke-images/config.d";
@@ -69,9 +69,13 @@ pub struct Pace {
 pub struct RuntimeKeys {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<RuntimeName>,
     pub namespace: Namespace,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ctr: Option<AbsolutePath>,
+    pub ctr: Option<ProgramChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crictl: Option<ProgramChoice>,
     pub trusted_dirs: Vec<AbsolutePath>,
 }
 
@@ -106,7 +110,7 @@ impl Default for Pace {
 
 impl Default for RuntimeKeys {
     fn default() -> Self {
-        Self { endpoint: None, namespace: Namespace("k8s.io".into()), ctr: None, trusted_dirs: Vec::new() }
+        Self { endpoint: None, name: None, namespace: Namespace("k8s.io".into()), ctr: None, crictl: None, trusted_dirs: Vec::new() }
     }
 }
 
@@ -138,7 +142,9 @@ impl Settings {
     pub fn wanted_runtime(&self) -> Wanted {
         Wanted {
             endpoint: self.runtime.endpoint.as_ref().map(|endpoint| endpoint.0.clone()),
-            ctr: self.runtime.ctr.as_ref().map(|path| path.0.clone()),
+            kind: self.runtime.name.as_ref().map(|name| name.0),
+            ctr: self.runtime.ctr.as_ref().map(|choice| choice.0.clone()).unwrap_or_default(),
+            crictl: self.runtime.crictl.as_ref().map(|choice| choice.0.clone()).unwrap_or_default(),
             trusted_dirs: self.runtime.trusted_dirs.iter().map(|path| path.0.clone()).collect(),
         }
     }
@@ -224,6 +230,26 @@ checked_text!(
         good.then(|| text.to_owned()).ok_or_else(|| "a namespace consists of letters, digits, dots, dashes and underscores, as in k8s.io".into())
     },
     Clone::clone
+);
+checked_text!(
+    /// What the runtime is, where its socket doesn't tell.
+    RuntimeName(Kind),
+    |text| Kind::of_name(text).ok_or_else(|| "write containerd, cri-o or docker".into()),
+    |kind| kind.name().to_owned()
+);
+checked_text!(
+    /// A program by its absolute path, or `off`.
+    ProgramChoice(Choice),
+    |text| match text {
+        "off" => Ok(Choice::Off),
+        path if path.starts_with('/') => Ok(Choice::Path(path.into())),
+        _ => Err("write an absolute path, or \"off\" to do without it".into()),
+    },
+    |choice| match choice {
+        Choice::Off => "off".into(),
+        Choice::Path(path) => path.display().to_string(),
+        Choice::Find => String::new(),
+    }
 );
 checked_text!(
     /// An absolute path.
@@ -498,6 +524,8 @@ mod tests {
             ("[images]\nall = true\nall = false\n", vec!["0.toml:3:1", "duplicate"]),
             ("[pace]\nbatch = 0\n", vec!["0.toml:2:9", "1 to 1000"]),
             ("[runtime]\nctr = \"ctr\"\n", vec!["0.toml:2:7", "absolute path"]),
+            ("[runtime]\ncrictl = \"no\"\n", vec!["0.toml:2:10", "\"off\""]),
+            ("[runtime]\nname = \"rkt\"\n", vec!["0.toml:2:8", "rkt", "cri-o"]),
             ("[runtime]\nendpoint = \"tcp://x\"\n", vec!["0.toml:2:12", "unix://"]),
             ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:14", "quay.io"]),
             ("[runtime]\nnamespace = \"--all\"\n", vec!["0.toml:2:13", "k8s.io"]),

@@ -2,27 +2,29 @@
 //!
 //! It has nothing to choose and can't judge: it may spare what was planned, it never adds to it. Uses, references and pins
 //! are listed anew right before each batch, by a constant number of listings; without them nothing is removed. A removal
-//! takes away all references of an image or none, and is `removed` only once the runtime no longer lists it.
+//! takes away all references of an image or none, and is `removed` only once the runtime no longer lists it: the look
+//! before a batch shows also what the batch before it has left.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::disk;
 use crate::inventory::{Disk, Inventory};
 use crate::plan::{Plan, Removal};
-use crate::reference::{Digest, ImageId, Reference};
+use crate::reference::{ImageId, Reference};
 use crate::report::{Execution, NotAttempted, Outcome};
-use crate::runtime::ctr::{Ctr, Removed, both, by_name, by_target, without_pin};
 use crate::signals::Interrupt;
 use crate::state::State;
-use crate::uses::collect_uses;
+
+pub mod crictl;
+pub mod ctr;
 
 /// What a plan is carried out with.
 pub struct Executor<'a> {
     /// The runtime.
-    pub ctr: &'a Ctr<'a>,
+    pub store: &'a dyn Store,
     /// The facts the plan was made from.
     pub inventory: &'a Inventory,
     /// Where begun removals are noted.
@@ -35,96 +37,84 @@ pub struct Executor<'a> {
     pub watch: &'a dyn Fn(&Removal, &Outcome),
 }
 
+/// A runtime, as it is asked to take images away.
+pub trait Store {
+    /// What it says right now of each removal of `batch`, and what it still has of those of `before`. At most two listings,
+    /// however many there are.
+    fn look(&self, batch: &[&Removal], before: &[&Removal]) -> Result<Look>;
+    /// Takes images away with all their references; goes on after one that can't be.
+    fn remove(&self, removals: &[&Removal]) -> Result<Box<dyn Answer>>;
+    /// Makes the runtime give back what nothing holds any more, and waits for it.
+    fn collect_garbage(&self) -> Result<()>;
+    /// Has anything come that the inventory doesn't know?
+    fn has_new_images(&self) -> Result<bool>;
+}
+
+/// What a look shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    /// One for each removal of the batch.
+    pub checks: Vec<Check>,
+    /// What is still there of the batch before, with a name that leads to it.
+    pub left: BTreeMap<ImageId, Reference>,
+}
+
+/// What a look says of one image that is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// As it was planned, or with fewer names.
+    Unchanged,
+    /// It isn't there any more.
+    Gone,
+    /// It has come into use, or has a new name or a pin.
+    Changed(String),
+}
+
+/// What the runtime said of the removals it was asked for.
+pub trait Answer {
+    /// Of one of them.
+    fn about(&self, removal: &Removal) -> Said;
+}
+
+/// What was said of one removal. Nobody believes it before the next look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It was taken away.
+    Done,
+    /// It was not there.
+    Missing,
+    /// It was not taken away because something uses it.
+    Refused(String),
+    /// Something went wrong.
+    Complaint(String),
+}
+
+/// Removals that were asked for and not yet verified: positions in the plan, and the answer.
+type Open = (Vec<usize>, Result<Box<dyn Answer>>);
+
 impl Executor<'_> {
     /// Carries the plan out; what fails is told with each removal, and never stops the others.
     pub fn execute(&self, plan: &Plan, state: &mut State) -> Execution {
-        let mut gaps = Vec::new();
-        let before = self.measure(&mut gaps);
-        let mut outcomes = Vec::with_capacity(plan.removals.len());
-        for batch in plan.removals.chunks(self.batch.max(1)) {
+        let mut run = Run { executor: self, plan, state, outcomes: vec![None; plan.removals.len()], open: Vec::new(), gaps: Vec::new() };
+        let before = self.measure(&mut run.gaps);
+        let positions: Vec<usize> = (0..plan.removals.len()).collect();
+        for batch in positions.chunks(self.batch.max(1)) {
             if self.interrupt.is_set() {
                 break;
             }
-            state.begin(batch, self.inventory.taken_at);
-            note(state, self.state_path, &mut gaps);
-            let batch_outcomes = self.run_batch(batch);
-            for (removal, outcome) in batch.iter().zip(&batch_outcomes) {
-                (self.watch)(removal, outcome);
-            }
-            state.finish(&seen_through(batch, &batch_outcomes));
-            outcomes.extend(batch_outcomes);
+            run.batch(batch);
         }
-        outcomes.resize(plan.removals.len(), Outcome::NotAttempted(NotAttempted::Interrupted));
-        note(state, self.state_path, &mut gaps);
+        run.verify();
+        let Run { outcomes, mut gaps, .. } = run;
+        let outcomes: Vec<Outcome> =
+            outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::NotAttempted(NotAttempted::Interrupted))).collect();
         if outcomes.contains(&Outcome::Removed) {
-            gaps.extend(self.ctr.collect_garbage().err().map(|error| format!("bytes may come free later: {error:#}")));
+            gaps.extend(self.store.collect_garbage().err().map(|error| format!("bytes may come free later: {error:#}")));
             gaps.extend(self.pulled_meanwhile());
         }
         let disks = self.measure(&mut gaps);
         gaps.dedup();
         Execution { reclaimed_bytes: disk::freed(&before, &disks), outcomes, disks, gaps }
-    }
-
-    fn run_batch(&self, batch: &[Removal]) -> Vec<Outcome> {
-        let checks = match self.check(batch) {
-            Ok(checks) => checks,
-            Err(error) => return vec![Outcome::Failed(format!("not removed, as it can't be checked: {error:#}")); batch.len()],
-        };
-        let going: Vec<&Removal> =
-            batch.iter().zip(&checks).filter(|(_, check)| **check == Check::Unchanged).map(|(removal, _)| removal).collect();
-        let references: Vec<Reference> = going.iter().flat_map(|removal| removal.references.clone()).collect();
-        let removed = if going.is_empty() { Ok(Removed::default()) } else { self.ctr.remove(&references) };
-        let left = self.list_targets(going.iter().copied());
-        let judge = |(removal, check): (&Removal, Check)| match check {
-            Check::Changed(why) => Outcome::Spared(why),
-            Check::Gone => Outcome::Gone,
-            Check::Unchanged => outcome(removal, &removed, &left),
-        };
-        batch.iter().zip(checks).map(judge).collect()
-    }
-
-    /// What the node says of each image of a batch right now.
-    fn check(&self, batch: &[Removal]) -> Result<Vec<Check>> {
-        let tops: BTreeSet<&str> = self.inventory.images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
-        let pairs = |removal: &Removal| -> Vec<String> {
-            let leads_there = |name: &Reference, digest: &Digest| both(&both(&by_name(name), &by_target(digest)), &without_pin());
-            removal.references.iter().flat_map(|name| removal.digests.iter().map(move |digest| leads_there(name, digest))).collect()
-        };
-        let filters: Vec<String> = batch.iter().flat_map(pairs).collect();
-        let free = self.ctr.names_matching(&filters).context("list references again")?;
-        let listed = self.list_targets(batch.iter())?;
-        let new = self.owners_of_new_names(batch, &listed)?;
-        // Uses last, as they change most.
-        let uses = collect_uses(self.ctr, &self.inventory.snapshotters, &tops).context("list uses again")?;
-        let check = |removal: &Removal| {
-            if let Some(user) = uses.of(&removal.snapshots, &removal.references).first() {
-                return Check::Changed(format!("has come into use: {user}"));
-            }
-            if let Some(name) = removal.digests.iter().find_map(|digest| new.get(digest)) {
-                return Check::Changed(format!("has a new name: {name}"));
-            }
-            match removal.references.iter().find(|name| !free.contains(name)) {
-                None => Check::Unchanged,
-                Some(_) if !removal.references.iter().any(|name| listed.contains(name)) => Check::Gone,
-                Some(name) if listed.contains(name) => Check::Changed(format!("has been pinned or moved: {name}")),
-                Some(name) => Check::Changed(format!("has lost a name: {name}")),
-            }
-        };
-        Ok(batch.iter().map(check).collect())
-    }
-
-    fn list_targets<'b>(&self, removals: impl Iterator<Item = &'b Removal>) -> Result<BTreeSet<Reference>> {
-        let targets: BTreeSet<&Digest> = removals.flat_map(|removal| &removal.digests).collect();
-        let filters: Vec<String> = targets.into_iter().map(by_target).collect();
-        self.ctr.names_matching(&filters).context("list references again")
-    }
-
-    /// Names that have come since the plan, by the digest they lead to.
-    fn owners_of_new_names(&self, batch: &[Removal], listed: &BTreeSet<Reference>) -> Result<HashMap<Digest, Reference>> {
-        let known: BTreeSet<&Reference> = batch.iter().flat_map(|removal| &removal.references).collect();
-        let new: Vec<String> = listed.iter().filter(|name| !known.contains(name)).map(by_name).collect();
-        let records = self.ctr.records_matching(&new).context("look at new references")?;
-        Ok(records.into_iter().map(|record| (record.target, record.reference)).collect())
     }
 
     fn measure(&self, gaps: &mut Vec<String>) -> Vec<Disk> {
@@ -134,54 +124,115 @@ impl Executor<'_> {
     }
 
     fn pulled_meanwhile(&self) -> Option<String> {
-        let known: BTreeSet<&Reference> = self.inventory.images.iter().flat_map(|image| &image.references).collect();
-        match self.ctr.names() {
-            Ok(names) if names.iter().all(|name| known.contains(name)) => None,
-            Ok(_) => Some("images were pulled meanwhile: what they take is missing from the bytes reclaimed".into()),
+        match self.store.has_new_images() {
+            Ok(false) => None,
+            Ok(true) => Some("images were pulled meanwhile: what they take is missing from the bytes reclaimed".into()),
             Err(error) => Some(format!("whether images were pulled meanwhile can't be told: {error:#}")),
         }
     }
 }
 
-/// What a re-check says of one image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Check {
-    Unchanged,
-    Gone,
-    Changed(String),
+/// One plan on its way.
+struct Run<'a> {
+    executor: &'a Executor<'a>,
+    plan: &'a Plan,
+    state: &'a mut State,
+    /// One for each removal, as far as they are known.
+    outcomes: Vec<Option<Outcome>>,
+    open: Vec<Open>,
+    gaps: Vec<String>,
 }
 
-fn outcome(removal: &Removal, removed: &Result<Removed>, left: &Result<BTreeSet<Reference>>) -> Outcome {
-    let complaint = || match removed {
-        Ok(removed) => removed.complaints.last().cloned(),
-        Err(error) => Some(format!("{error:#}")),
-    };
-    let because = |what: String| Outcome::Failed(complaint().map_or(what.clone(), |complaint| format!("{what}: {complaint}")));
-    let left = match left {
-        Ok(left) => left,
-        Err(error) => return Outcome::Failed(format!("can't tell whether it was removed: {error:#}")),
-    };
-    if let Some(name) = removal.references.iter().find(|name| left.contains(name)) {
-        return because(format!("still listed: {name}"));
+impl Run<'_> {
+    fn batch(&mut self, positions: &[usize]) {
+        let removals: Vec<&Removal> = positions.iter().map(|&i| &self.plan.removals[i]).collect();
+        self.state.begin(&removals, self.executor.inventory.taken_at);
+        self.note();
+        let look = match self.executor.store.look(&removals, &self.unverified()) {
+            Ok(look) => look,
+            Err(error) => {
+                let failed = Outcome::Failed(format!("not removed, as it can't be checked: {error:#}"));
+                for &i in positions {
+                    self.settle(i, failed.clone());
+                }
+                return;
+            }
+        };
+        self.close(&look.left);
+        let mut going = Vec::new();
+        for (&i, check) in positions.iter().zip(look.checks) {
+            match check {
+                Check::Unchanged => going.push(i),
+                Check::Gone => self.settle(i, Outcome::Gone),
+                Check::Changed(why) => self.settle(i, Outcome::Spared(why)),
+            }
+        }
+        if !going.is_empty() {
+            let removals: Vec<&Removal> = going.iter().map(|&i| &self.plan.removals[i]).collect();
+            let answer = self.executor.store.remove(&removals);
+            self.open.push((going, answer));
+        }
     }
-    let by_us = |removed: &Removed| removal.references.iter().any(|name| removed.references.contains(name));
-    match removed {
-        Ok(removed) if !by_us(removed) => Outcome::Gone,
-        Ok(_) | Err(_) => Outcome::Removed,
+
+    /// Looks once more at what the last batch has left.
+    fn verify(&mut self) {
+        if !self.open.is_empty() {
+            match self.executor.store.look(&[], &self.unverified()) {
+                Ok(look) => self.close(&look.left),
+                Err(error) => {
+                    let failed = Outcome::Failed(format!("can't tell whether it was removed: {error:#}"));
+                    let open: Vec<usize> = self.open.drain(..).flat_map(|(positions, _)| positions).collect();
+                    for i in open {
+                        self.settle(i, failed.clone());
+                    }
+                }
+            }
+        }
+        self.note();
+    }
+
+    fn unverified(&self) -> Vec<&Removal> {
+        self.open.iter().flat_map(|(positions, _)| positions).map(|&i| &self.plan.removals[i]).collect()
+    }
+
+    fn close(&mut self, left: &BTreeMap<ImageId, Reference>) {
+        for (positions, answer) in std::mem::take(&mut self.open) {
+            for i in positions {
+                let removal = &self.plan.removals[i];
+                self.settle(i, outcome(removal, &answer, left.get(&removal.id)));
+            }
+        }
+    }
+
+    fn settle(&mut self, position: usize, outcome: Outcome) {
+        let removal = &self.plan.removals[position];
+        (self.executor.watch)(removal, &outcome);
+        match outcome {
+            Outcome::Removed | Outcome::Gone => self.state.finish(&removal.id),
+            Outcome::Spared(_) | Outcome::NotAttempted(_) | Outcome::Failed(_) => {}
+        }
+        self.outcomes[position] = Some(outcome);
+    }
+
+    /// A full disk is what we are called for: a state that can't be written is said and doesn't stop the run.
+    fn note(&mut self) {
+        if let Err(error) = self.state.save(self.executor.state_path) {
+            let gap = "removals under way can't be noted, so one that is cut off is finished only if it is selected again";
+            self.gaps.push(format!("{gap}: {error:#}"));
+        }
     }
 }
 
-fn seen_through(batch: &[Removal], outcomes: &[Outcome]) -> Vec<ImageId> {
-    let is_over = |outcome: &Outcome| match outcome {
-        Outcome::Removed | Outcome::Gone => true,
-        Outcome::Spared(_) | Outcome::NotAttempted(_) | Outcome::Failed(_) => false,
+fn outcome(removal: &Removal, answer: &Result<Box<dyn Answer>>, left: Option<&Reference>) -> Outcome {
+    let said = match answer {
+        Ok(answer) => answer.about(removal),
+        Err(error) => Said::Complaint(format!("{error:#}")),
     };
-    batch.iter().zip(outcomes).filter(|(_, outcome)| is_over(outcome)).map(|(removal, _)| removal.id.clone()).collect()
-}
-
-/// A full disk is what we are called for: a state that can't be written is said and doesn't stop the run.
-fn note(state: &State, path: &Path, gaps: &mut Vec<String>) {
-    if let Err(error) = state.save(path) {
-        gaps.push(format!("removals under way can't be noted, so one that is cut off is finished only if it is selected again: {error:#}"));
+    match (left, said) {
+        (None, Said::Missing) => Outcome::Gone,
+        (None, Said::Done | Said::Refused(_) | Said::Complaint(_)) => Outcome::Removed,
+        (Some(_), Said::Refused(why)) => Outcome::Spared(why),
+        (Some(name), Said::Complaint(why)) => Outcome::Failed(format!("still listed: {name}: {why}")),
+        (Some(name), Said::Done | Said::Missing) => Outcome::Failed(format!("still listed: {name}")),
     }
 }

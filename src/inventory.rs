@@ -53,7 +53,7 @@ pub struct Inventory {
 /// The runtime and the programs it is reached through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
-    /// `containerd`.
+    /// `containerd`, `cri-o` or `docker`.
     pub name: String,
     /// As the server tells it.
     pub version: String,
@@ -129,8 +129,10 @@ pub struct Image {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PulledAtSource {
-    /// Modification time of the manifest's blob.
+    /// Modification time of the manifest's blob, or of what CRI-O and docker keep of the image.
     Blob,
+    /// The kubelet's own record of its last pull (`image_manager/pulled`, kubelet 1.33+).
+    Kubelet,
     /// Our own record: the first run that saw the image.
     FirstSeen,
 }
@@ -166,6 +168,8 @@ pub enum UserKind {
     Sandbox,
     /// A writable or mounted snapshot that belongs to no container: a mount, an image volume, an unpacking layer.
     Snapshot,
+    /// An image volume: a container or its pod has the image itself mounted.
+    ImageVolume,
     /// It could not be found out whether anything uses the image.
     Unknown,
 }
@@ -211,6 +215,7 @@ impl fmt::Display for User {
             UserKind::Container => write!(f, "container {id}")?,
             UserKind::Sandbox => write!(f, "sandbox {id}")?,
             UserKind::Snapshot => write!(f, "snapshot {}", self.id)?,
+            UserKind::ImageVolume => write!(f, "image volume of {id}")?,
             UserKind::Unknown => write!(f, "can't tell whether anything uses it: {}", self.id)?,
         }
         self.pod.as_ref().map_or(Ok(()), |pod| write!(f, " ({pod})"))
@@ -255,6 +260,43 @@ impl Image {
         let named = |r: &&Reference| !r.is_bare_id();
         self.references.iter().find(tagged).or_else(|| self.references.iter().find(named)).map_or(self.id.as_str(), Reference::as_str)
     }
+}
+
+/// Which images a name leads to, for many names: the answer of [`Image::is_named_by`] to each, and by image ID besides.
+#[derive(Debug, Clone, Default)]
+pub struct NameIndex(HashMap<String, BTreeSet<usize>>);
+
+impl NameIndex {
+    /// Of these images, by position.
+    pub fn new(images: &[Image]) -> Self {
+        let mut index = Self::default();
+        for (position, image) in images.iter().enumerate() {
+            let digests = image.digests.iter().map(ToString::to_string);
+            let names = image.references.iter().flat_map(|name| spellings(name.as_str()));
+            for key in digests.chain(names).chain([image.id.to_string()]) {
+                index.0.entry(key).or_default().insert(position);
+            }
+        }
+        index
+    }
+
+    /// Positions of the images that `name` leads to: an image ID with or without `sha256:`, a digest, or a reference.
+    pub fn find(&self, name: &str) -> BTreeSet<usize> {
+        let named = Reference::new(name).named();
+        let digest = named.and_then(|named| named.digest).map(|digest| digest.to_string());
+        spellings(name).into_iter().chain(digest).filter_map(|key| self.0.get(&key)).flatten().copied().collect()
+    }
+}
+
+/// A name as written, as an image ID, and as CRI normalises it.
+fn spellings(name: &str) -> Vec<String> {
+    let mut all = vec![name.to_owned()];
+    all.extend(ImageId::parse(name).map(|id| id.to_string()));
+    if let Some(named) = Reference::new(name).named() {
+        all.extend(named.tag.as_ref().map(|tag| format!("{}:{tag}", named.repository())));
+        all.extend(named.digest.as_ref().map(|digest| format!("{}@{digest}", named.repository())));
+    }
+    all
 }
 
 impl Inventory {

@@ -14,6 +14,7 @@ pub mod units;
 // The outside world, one kind of it a module.
 pub mod disk;
 pub mod files;
+pub mod kubelet;
 pub mod process;
 pub mod runtime;
 pub mod signals;

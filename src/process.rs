@@ -28,6 +28,15 @@ const TICK: Duration = Duration::from_millis(100);
 /// What a wrapper such as `k3s` or `microk8s.ctr` finds its own programs by.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin";
 
+/// A program and what comes before its own arguments, as in `k3s ctr`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// The word that makes a program of many this one.
+    pub prefix: Option<&'static str>,
+}
+
 /// One start of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -46,6 +55,13 @@ pub enum CallKind {
     Listing(Duration),
     /// Changes the store: never ended.
     Removal,
+}
+
+impl Call {
+    /// The start of `program` with these arguments.
+    pub fn of(program: &Program, args: impl IntoIterator<Item = OsString>, kind: CallKind) -> Self {
+        Self { program: program.path.clone(), args: program.prefix.map(OsString::from).into_iter().chain(args).collect(), kind }
+    }
 }
 
 /// What a program left.

@@ -41,15 +41,25 @@ impl ImageId {
         Self(digest.0.clone())
     }
 
-    /// The ID as the runtime prints it.
+    /// Reads an ID as containerd (`sha256:<hex>`) or CRI-O (`<hex>`) prints it; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digest = if text.contains(':') { Digest::parse(text) } else { Digest::parse(&format!("sha256:{text}")) };
+        digest.map(|digest| Self(digest.0))
+    }
+
+    /// `sha256:<hex>`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// The part after the colon, as CRI-O prints it.
+    pub fn hex(&self) -> &str {
+        self.0.rsplit(':').next().unwrap_or(&self.0)
+    }
+
     /// The first twelve hex digits, for people.
     pub fn short(&self) -> &str {
-        let hex = self.0.rsplit(':').next().unwrap_or(&self.0);
-        hex.get(..12).unwrap_or(hex)
+        self.hex().get(..12).unwrap_or(self.hex())
     }
 }
 
@@ -257,6 +267,17 @@ mod tests {
             (format!("docker.io/library/import-2026-11-24@sha256:{HEX}"), false),
         ] {
             assert_eq!(Reference::new(text.clone()).is_made_up_by_import(), made_up, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_image_id_has_one_spelling_whatever_the_runtime_prints() {
+        let id = format!("sha256:{HEX}");
+        for text in [id.as_str(), HEX] {
+            assert_eq!(ImageId::parse(text).as_ref().map(ImageId::as_str), Some(id.as_str()));
+        }
+        for text in ["", "sha256:", &HEX[1..], "app:1", "-a", &format!("app@{id}")] {
+            assert_eq!(ImageId::parse(text), None, "{text}");
         }
     }
 

@@ -128,19 +128,17 @@ impl State {
     }
 
     /// Notes removals that are about to begin.
-    pub fn begin(&mut self, removals: &[Removal], at: Timestamp) {
-        let begun = |removal: &Removal| Begun { id: removal.id.clone(), references: removal.references.clone(), at };
-        let is_again = |old: &Begun| removals.iter().any(|removal| removal.id == old.id);
+    pub fn begin(&mut self, removals: &[&Removal], at: Timestamp) {
+        let begun = |removal: &&Removal| Begun { id: removal.id.clone(), references: removal.references.clone(), at };
         // One that was cut off before keeps its whole list: only against that can it be seen that something is missing.
         let new: Vec<Begun> = removals.iter().filter(|r| !self.removing.iter().any(|old| old.id == r.id)).map(begun).collect();
-        debug_assert!(new.len() + self.removing.iter().filter(|old| is_again(old)).count() == removals.len());
         self.removing.extend(new);
     }
 
-    /// Forgets removals that were seen through.
-    pub fn finish(&mut self, ids: &[ImageId]) {
-        self.removing.retain(|begun| !ids.contains(&begun.id));
-        self.images.retain(|id, _| !ids.contains(id));
+    /// Forgets a removal that was seen through.
+    pub fn finish(&mut self, id: &ImageId) {
+        self.removing.retain(|begun| begun.id != *id);
+        self.images.remove(id);
     }
 }
 
@@ -309,7 +307,7 @@ mod tests {
         let image = and_named(&image(APP), "quay.io/a/app:2");
         let node = inventory(vec![image.clone()]);
         let mut state = State::default().updated(&node);
-        state.begin(&Plan::new(&node, &samples::policy()).removals, at(0));
+        state.begin(&Plan::new(&node, &samples::policy()).removals.iter().collect::<Vec<_>>(), at(0));
         (image, state)
     }
 
@@ -373,7 +371,7 @@ mod tests {
         let (image, state) = begun();
         let rest = |from| Image { references: removal_order(&image.references)[from..].to_vec(), ..image.clone() };
         let (node, mut state) = look(&state, &[rest(1)], at(5));
-        state.begin(&Plan::new(&node, &samples::policy()).removals, at(5));
+        state.begin(&Plan::new(&node, &samples::policy()).removals.iter().collect::<Vec<_>>(), at(5));
         assert!(is_finished(&state, &rest(1)));
         assert!(is_finished(&state, &rest(3)));
     }
@@ -383,7 +381,7 @@ mod tests {
         let (image, state) = begun();
         let rest = Image { references: removal_order(&image.references)[2..].to_vec(), ..image.clone() };
         let mut finished = state.clone();
-        finished.finish(std::slice::from_ref(&image.id));
+        finished.finish(&image.id);
         assert!(!is_finished(&finished, &rest));
         for images in [vec![image.clone()], Vec::new()] {
             let (_, later) = look(&state, &images, at(5));

@@ -16,8 +16,6 @@ use serde_json::Value;
 use crate::inventory::StaticPod;
 use crate::reference::Reference;
 
-/// The kubelet's configuration on most nodes (kubeadm, EKS, AKS).
-const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 /// Folders of kubeadm, k3s and RKE2.
 const FOLDERS: [&str; 3] =
     ["/etc/kubernetes/manifests", "/var/lib/rancher/k3s/agent/pod-manifests", "/var/lib/rancher/rke2/agent/pod-manifests"];
@@ -25,17 +23,11 @@ const FOLDERS: [&str; 3] =
 const CAP: u64 = 4 << 20;
 
 /// All manifests on this node, and what could not be understood. A folder that can't be read is an error: it hides uses.
-pub fn collect_static_pods() -> Result<(Vec<StaticPod>, Vec<String>)> {
-    let mut folders: BTreeSet<PathBuf> = FOLDERS.iter().map(PathBuf::from).collect();
+///
+/// `configured` are the kubelet's own folders.
+pub fn collect_static_pods(configured: &BTreeSet<PathBuf>) -> Result<(Vec<StaticPod>, Vec<String>)> {
+    let folders: BTreeSet<PathBuf> = FOLDERS.iter().map(PathBuf::from).chain(configured.iter().cloned()).collect();
     let mut gaps = Vec::new();
-    match fs::read_to_string(KUBELET_CONFIG) {
-        Ok(text) => match parse_static_pod_path(&text) {
-            Ok(path) => folders.extend(path),
-            Err(error) => gaps.push(format!("read {KUBELET_CONFIG}: {error:#}")),
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => gaps.push(format!("read {KUBELET_CONFIG}: {error}")),
-    }
     let mut pods = Vec::new();
     for folder in folders {
         for file in manifests(&folder).with_context(|| format!("list static pods in {}", folder.display()))? {
@@ -73,11 +65,6 @@ fn read_capped(file: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     fs::File::open(file)?.take(CAP).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn parse_static_pod_path(text: &str) -> Result<Option<PathBuf>> {
-    let config: Value = serde_saphyr::from_str(text).map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(config.get("staticPodPath").and_then(Value::as_str).filter(|path| path.starts_with('/')).map(PathBuf::from))
 }
 
 /// The images a manifest names, and what went wrong in reading it.
@@ -150,13 +137,5 @@ mod tests {
     #[test]
     fn an_empty_file_names_nothing() {
         assert!(names("").is_empty());
-    }
-
-    #[test]
-    fn reads_the_folder_from_the_kubelets_configuration() {
-        let path = parse_static_pod_path("kind: KubeletConfiguration\nstaticPodPath: /srv/pods\n").expect("parse");
-        assert_eq!(path, Some(PathBuf::from("/srv/pods")));
-        assert_eq!(parse_static_pod_path("staticPodPath: \"\"\n").expect("parse"), None);
-        assert!(parse_static_pod_path("a: [").is_err());
     }
 }

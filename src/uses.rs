@@ -3,7 +3,7 @@
 //! A container's writable snapshot lies on the layers of the image it was really made from; the name that
 //! `ctr containers ls` prints leads elsewhere once a tag has moved, so it counts only where there is no snapshot.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::{Context, Result};
 
@@ -23,49 +23,60 @@ pub struct Uses {
     pub gaps: Vec<String>,
 }
 
-/// Lists every user right now. `tops` are the layers that containers of the known images are made from.
-pub fn collect_uses(ctr: &Ctr, snapshotters: &BTreeSet<String>, tops: &BTreeSet<&str>) -> Result<Uses> {
-    let mut snapshots = Vec::new();
-    let mut listed: BTreeSet<String> = snapshotters.clone();
-    if listed.is_empty() {
-        listed.insert(DEFAULT_SNAPSHOTTER.into());
-    }
+/// Who is on the node right now, as the runtime lists it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Containers in any state.
+    pub containers: Vec<Container>,
+    /// Those of them that are pod sandboxes.
+    pub sandboxes: BTreeSet<String>,
+    /// Snapshots of every snapshotter, by its name.
+    pub snapshots: BTreeMap<String, Vec<Snapshot>>,
+    /// Containers without a snapshot under their own ID, with the key they tell.
+    homeless: Vec<(Container, String)>,
+}
+
+/// Lists every user right now, on the layers of these snapshotters and of those that containers tell.
+pub fn list_users(ctr: &Ctr, snapshotters: &BTreeSet<String>) -> Result<Listed> {
     // Containers first: one that is made while we list has its snapshot before it is a container.
     let containers = ctr.containers().context("list containers")?;
     let sandboxes = ctr.sandbox_ids().context("list sandboxes")?;
-    for snapshotter in &listed {
-        snapshots.extend(ctr.snapshots(snapshotter).context("list snapshots")?);
-    }
+    let mut snapshots = list_snapshots(ctr, snapshotters)?;
     let mut homeless = Vec::new();
     for container in containers_without_snapshot(&containers, &snapshots) {
         let Some(info) = ctr.container_info(&container.id).context("look at a container")? else {
             continue;
         };
-        if !info.snapshotter.is_empty() && listed.insert(info.snapshotter.clone()) {
-            snapshots.extend(ctr.snapshots(&info.snapshotter).context("list snapshots")?);
+        if !info.snapshotter.is_empty() && !snapshots.contains_key(&info.snapshotter) {
+            let more = ctr.snapshots(&info.snapshotter).context("list snapshots")?;
+            snapshots.insert(info.snapshotter.clone(), more);
         }
         homeless.push((container, info.snapshot_key));
     }
-    Ok(Uses::new(&containers, &sandboxes, &snapshots, &homeless, tops))
+    Ok(Listed { containers, sandboxes, snapshots, homeless })
 }
 
-fn containers_without_snapshot(containers: &[Container], snapshots: &[Snapshot]) -> Vec<Container> {
-    let keys: HashSet<&str> = snapshots.iter().map(|snapshot| snapshot.key.as_str()).collect();
+/// Snapshots of these snapshotters.
+pub fn list_snapshots(ctr: &Ctr, snapshotters: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<Snapshot>>> {
+    let default = BTreeSet::from([DEFAULT_SNAPSHOTTER.to_owned()]);
+    let names = if snapshotters.is_empty() { &default } else { snapshotters };
+    names.iter().map(|name| Ok((name.clone(), ctr.snapshots(name).context("list snapshots")?))).collect()
+}
+
+fn containers_without_snapshot(containers: &[Container], snapshots: &BTreeMap<String, Vec<Snapshot>>) -> Vec<Container> {
+    let keys: HashSet<&str> = snapshots.values().flatten().map(|snapshot| snapshot.key.as_str()).collect();
     containers.iter().filter(|container| !keys.contains(container.id.as_str())).cloned().collect()
 }
 
 impl Uses {
-    fn new(
-        containers: &[Container],
-        sandboxes: &BTreeSet<String>,
-        snapshots: &[Snapshot],
-        homeless: &[(Container, String)],
-        tops: &BTreeSet<&str>,
-    ) -> Self {
+    /// Users of the images that end with the layers `tops`.
+    pub fn new(listed: &Listed, tops: &BTreeSet<&str>) -> Self {
+        let Listed { containers, sandboxes, snapshots, homeless } = listed;
         let mut all = Self::default();
         let user = |kind, id: &str| User { kind, id: id.to_owned(), pod: None };
         let of_container = |id: &str| user(if sandboxes.contains(id) { UserKind::Sandbox } else { UserKind::Container }, id);
-        let by_key: HashMap<&str, &Snapshot> = snapshots.iter().map(|snapshot| (snapshot.key.as_str(), snapshot)).collect();
+        let snapshots = || snapshots.values().flatten();
+        let by_key: HashMap<&str, &Snapshot> = snapshots().map(|snapshot| (snapshot.key.as_str(), snapshot)).collect();
         let mut owners: HashMap<&str, User> =
             containers.iter().map(|container| (container.id.as_str(), of_container(&container.id))).collect();
         for (container, key) in homeless {
@@ -75,13 +86,18 @@ impl Uses {
                 None => all.gaps.push(format!("container {} has neither a snapshot nor an image", container.id)),
             }
         }
-        for snapshot in snapshots.iter().filter(|snapshot| !snapshot.is_committed) {
+        for snapshot in snapshots().filter(|snapshot| !snapshot.is_committed) {
             let owner = owners.get(snapshot.key.as_str()).cloned().unwrap_or_else(|| user(UserKind::Snapshot, &snapshot.key));
             if let Some(top) = image_below(snapshot, &by_key, tops) {
                 all.by_snapshot.entry(top).or_default().insert(owner);
             }
         }
         all
+    }
+
+    /// Whoever stands on a layer, where nothing else was listed: each is told by its snapshot alone.
+    pub fn of_snapshots(snapshots: &BTreeMap<String, Vec<Snapshot>>, tops: &BTreeSet<&str>) -> Self {
+        Self::new(&Listed { snapshots: snapshots.clone(), ..Listed::default() }, tops)
     }
 
     /// The users of an image with these snapshots and names.
@@ -119,19 +135,18 @@ mod tests {
         Snapshot { key: key.into(), parent: Some(parent.into()), is_committed }
     }
 
+    fn uses(containers: &[Container], snapshots: &[Snapshot], tops: &[&str]) -> Uses {
+        let snapshots = BTreeMap::from([("overlayfs".to_owned(), snapshots.to_vec())]);
+        Uses::new(&Listed { containers: containers.to_vec(), snapshots, ..Listed::default() }, &tops.iter().copied().collect())
+    }
+
     fn users(uses: &Uses, top: &str) -> Vec<(UserKind, String)> {
         uses.of(&[top.into()], &[]).into_iter().map(|user| (user.kind, user.id)).collect()
     }
 
     #[test]
     fn a_container_uses_the_image_its_snapshot_lies_on_whatever_its_name_leads_to() {
-        let uses = Uses::new(
-            &[container("c1", "app:latest")],
-            &BTreeSet::new(),
-            &[snapshot("c1", "old", false)],
-            &[],
-            &BTreeSet::from(["old", "new"]),
-        );
+        let uses = uses(&[container("c1", "app:latest")], &[snapshot("c1", "old", false)], &["old", "new"]);
         assert_eq!(users(&uses, "old"), [(UserKind::Container, "c1".into())]);
         assert!(uses.of(&["new".into()], &[Reference::new("app:latest")]).is_empty());
     }
@@ -139,40 +154,46 @@ mod tests {
     #[test]
     fn a_layer_remapped_for_a_user_namespace_leads_to_its_image() {
         let snapshots = [snapshot("c1", "top-1000-1000", false), snapshot("top-1000-1000", "top", true)];
-        let uses = Uses::new(&[container("c1", "-")], &BTreeSet::new(), &snapshots, &[], &BTreeSet::from(["top"]));
+        let uses = uses(&[container("c1", "-")], &snapshots, &["top"]);
         assert_eq!(users(&uses, "top"), [(UserKind::Container, "c1".into())]);
     }
 
     #[test]
     fn a_mounted_snapshot_without_a_container_is_a_use() {
-        let uses = Uses::new(&[], &BTreeSet::new(), &[snapshot("image-volumes/x", "top", false)], &[], &BTreeSet::from(["top"]));
+        let uses = uses(&[], &[snapshot("image-volumes/x", "top", false)], &["top"]);
         assert_eq!(users(&uses, "top"), [(UserKind::Snapshot, "image-volumes/x".into())]);
     }
 
     #[test]
     fn an_image_on_which_another_is_built_is_not_used_by_its_containers() {
         let snapshots = [snapshot("c1", "app", false), snapshot("app", "base", true)];
-        let uses = Uses::new(&[container("c1", "app:1")], &BTreeSet::new(), &snapshots, &[], &BTreeSet::from(["app", "base"]));
+        let uses = uses(&[container("c1", "app:1")], &snapshots, &["app", "base"]);
         assert!(users(&uses, "base").is_empty());
     }
 
     #[test]
     fn a_container_without_a_snapshot_uses_what_it_names() {
         let lonely = container("c1", "app:1");
-        let uses = Uses::new(std::slice::from_ref(&lonely), &BTreeSet::new(), &[], &[(lonely.clone(), String::new())], &BTreeSet::new());
+        let listed = Listed { containers: vec![lonely.clone()], homeless: vec![(lonely, String::new())], ..Listed::default() };
+        let uses = Uses::new(&listed, &BTreeSet::new());
         assert_eq!(uses.of(&[], &[Reference::new("app:1")]).len(), 1);
     }
 
     #[test]
     fn a_sandbox_is_told_from_a_container() {
-        let sandboxes = BTreeSet::from(["s1".to_owned()]);
-        let uses = Uses::new(&[container("s1", "pause:1")], &sandboxes, &[snapshot("s1", "top", false)], &[], &BTreeSet::from(["top"]));
+        let listed = Listed {
+            containers: vec![container("s1", "pause:1")],
+            sandboxes: BTreeSet::from(["s1".to_owned()]),
+            snapshots: BTreeMap::from([("overlayfs".to_owned(), vec![snapshot("s1", "top", false)])]),
+            ..Listed::default()
+        };
+        let uses = Uses::new(&listed, &BTreeSet::from(["top"]));
         assert_eq!(users(&uses, "top"), [(UserKind::Sandbox, "s1".into())]);
     }
 
     #[test]
     fn a_ring_of_snapshots_ends() {
         let snapshots = [snapshot("c1", "a", false), snapshot("a", "b", true), snapshot("b", "a", true)];
-        assert!(users(&Uses::new(&[], &BTreeSet::new(), &snapshots, &[], &BTreeSet::new()), "a").is_empty());
+        assert!(users(&uses(&[], &snapshots, &[]), "a").is_empty());
     }
 }

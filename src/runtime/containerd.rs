@@ -23,6 +23,8 @@ const DUMP_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// Folder of content and snapshots.
     pub root: Option<PathBuf>,
+    /// Folder of what runs.
+    pub state: Option<PathBuf>,
     /// The sandbox image and where that was read.
     pub sandbox_image: SandboxImage,
     /// What could not be told.
@@ -37,6 +39,7 @@ pub fn collect_settings(runner: &dyn Runner, found: &Found, trusted: &[PathBuf])
         Ok(text) => parse(&text, "containerd config dump"),
         Err(error) => read_file(&config, &error),
     };
+    settings.state = daemon.state.or(settings.state);
     settings.root = daemon.root.or(settings.root).or_else(|| Some(found.data.clone()));
     settings
 }
@@ -77,9 +80,9 @@ fn parse(text: &str, source: &str) -> Settings {
         old.or(new).and_then(Value::as_str).filter(|name| !name.is_empty()).map(Reference::new)
     });
     let names: Vec<Reference> = names.collect();
-    let root = table.get("root").and_then(Value::as_str).filter(|root| root.starts_with('/')).map(PathBuf::from);
+    let folder = |key| table.get(key).and_then(Value::as_str).filter(|path| path.starts_with('/')).map(PathBuf::from);
     let source = (!names.is_empty()).then(|| source.to_owned());
-    Settings { root, sandbox_image: SandboxImage { names, source }, gaps: Vec::new() }
+    Settings { root: folder("root"), state: folder("state"), sandbox_image: SandboxImage { names, source }, gaps: Vec::new() }
 }
 
 /// What the daemon was started with.
@@ -88,6 +91,7 @@ struct CommandLine {
     program: Option<PathBuf>,
     config: Option<PathBuf>,
     root: Option<PathBuf>,
+    state: Option<PathBuf>,
 }
 
 impl CommandLine {
@@ -110,6 +114,7 @@ impl CommandLine {
             let place = match flag {
                 "-c" | "--config" | "-config" => &mut line.config,
                 "--root" | "-root" => &mut line.root,
+                "--state" | "-state" => &mut line.state,
                 _ => continue,
             };
             *place = value.or_else(|| words.next()).filter(|path| path.starts_with('/')).map(PathBuf::from);
@@ -146,5 +151,6 @@ mod tests {
         let line = CommandLine::parse(words.into_iter());
         assert_eq!(line.config.as_deref(), Some(Path::new("/etc/c.toml")));
         assert_eq!(line.root.as_deref(), Some(Path::new("/data")));
+        assert_eq!(line.state.as_deref(), Some(Path::new("/run/x")));
     }
 }

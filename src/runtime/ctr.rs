@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::process::{Call, CallKind, Output, Runner};
+use crate::process::{Call, CallKind, Output, Program, Runner};
 use crate::reference::{Digest, Reference};
 use crate::runtime::content::Content;
 use crate::units::printable;
@@ -31,10 +31,8 @@ const LEASE: &str = "nuke-images-collect";
 pub struct Ctr<'a> {
     /// Starts it.
     pub runner: &'a dyn Runner,
-    /// Absolute path.
-    pub program: PathBuf,
-    /// What comes before its own arguments, as in `k3s ctr`.
-    pub prefix: Vec<OsString>,
+    /// What is started.
+    pub program: Program,
     /// containerd's socket.
     pub address: PathBuf,
     /// containerd's namespace.
@@ -168,7 +166,9 @@ impl Ctr<'_> {
         let names: Vec<String> = references.iter().map(ToString::to_string).collect();
         let output = self.start(CallKind::Removal, &["images", "rm"], &names)?;
         let mut removed = Removed { references: output.stdout.lines().map(Reference::new).collect(), complaints: Vec::new() };
-        removed.complaints = output.stderr.lines().filter(|line| !line.trim().is_empty()).map(printable).collect();
+        // A name that is missing is a warning and no failure; ctr 2.x speaks of what it deprecates.
+        let tells = |line: &&str| !line.trim().is_empty() && !line.contains("image not found") && !line.contains("DEPRECATION");
+        removed.complaints = output.stderr.lines().filter(tells).map(printable).collect();
         if !output.status.success() && removed.complaints.is_empty() {
             removed.complaints.push(output.describe_failure());
         }
@@ -200,9 +200,9 @@ impl Ctr<'_> {
     fn start(&self, kind: CallKind, command: &[&str], more: &[String]) -> Result<Output> {
         let address = ["--address".into(), self.address.clone().into_os_string()];
         let namespace = ["--namespace".into(), self.namespace.clone().into()];
-        let args = self.prefix.iter().cloned().chain(address).chain(namespace);
-        let args = args.chain(command.iter().map(OsString::from)).chain(more.iter().map(OsString::from)).collect();
-        let call = Call { program: self.program.clone(), args, kind };
+        let args = address.into_iter().chain(namespace);
+        let args = args.chain(command.iter().map(OsString::from)).chain(more.iter().map(OsString::from));
+        let call = Call::of(&self.program, args, kind);
         let run = || format!("ctr {}", command.join(" "));
         self.runner.run(&call).map_err(anyhow::Error::from).with_context(run)
     }
@@ -248,9 +248,14 @@ pub fn both(one: &str, other: &str) -> String {
     format!("{one},{other}")
 }
 
-/// The filter that matches records without a pin: a label that isn't there reads as an empty text (`pkg/filters/filter.go`).
-pub fn without_pin() -> String {
-    PIN_LABELS.map(|label| format!("labels.{}~=\"^$\"", quote(label))).join(",")
+/// The filter that matches a record of this name that points to none of `digests`.
+pub fn elsewhere(reference: &Reference, digests: &[Digest]) -> String {
+    digests.iter().fold(by_name(reference), |filter, digest| format!("{filter},target.digest!={digest}"))
+}
+
+/// The filter that matches records that point to this digest under none of `names`.
+pub fn other_names(digest: &Digest, names: &[Reference]) -> String {
+    names.iter().fold(by_target(digest), |filter, name| format!("{filter},name!={}", quote(name.as_str())))
 }
 
 fn quote(text: &str) -> String {

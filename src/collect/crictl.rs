@@ -1,0 +1,264 @@
+//! Images and their users as CRI tells them: all there is of CRI-O and cri-dockerd, and of containerd without `ctr`.
+//!
+//! What CRI can't tell, the files of the runtime are asked for: when an image was pulled, what is mounted, what runs beside
+//! CRI. A container that can't be inspected may use any image, so all of them stay.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use super::Facts;
+use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
+use crate::plan::removal_order;
+use crate::reference::{Digest, Reference};
+use crate::runtime::Kind;
+use crate::runtime::containerd::Settings;
+use crate::runtime::crictl::{CriContainer, CriImage, CriSandbox, Crictl};
+use crate::units::{Timestamp, printable};
+
+/// What CRI lists.
+pub struct CriListed {
+    /// Images.
+    pub images: Vec<CriImage>,
+    /// Containers in any state.
+    pub containers: Vec<CriContainer>,
+    /// Sandboxes in any state.
+    pub sandboxes: Vec<CriSandbox>,
+}
+
+impl CriListed {
+    /// Three listings.
+    pub fn collect(crictl: &Crictl) -> Result<Self> {
+        thread::scope(|scope| {
+            let sandboxes = scope.spawn(|| crictl.sandboxes().context("list sandboxes"));
+            let images = scope.spawn(|| crictl.images().context("list images"));
+            let containers = crictl.containers().context("list containers")?;
+            let joined = |failed: &str| anyhow::anyhow!("{failed} was cut off");
+            let sandboxes = sandboxes.join().map_err(|_| joined("the listing of sandboxes"))??;
+            Ok(Self { containers, sandboxes, images: images.join().map_err(|_| joined("the listing of images"))?? })
+        })
+    }
+
+    /// Container or sandbox and the pod it is of.
+    pub fn pods(&self) -> impl Iterator<Item = (&str, &String)> {
+        let containers = self.containers.iter().filter_map(|container| Some((container.id.as_str(), container.pod.as_ref()?)));
+        containers.chain(self.sandboxes.iter().filter_map(|sandbox| Some((sandbox.id.as_str(), sandbox.pod.as_ref()?))))
+    }
+}
+
+/// Users by the position of the image they use.
+#[derive(Debug, Default)]
+pub struct Users {
+    /// By position in the list of images.
+    pub by_position: BTreeMap<usize, BTreeSet<User>>,
+    /// Why somebody may use any image.
+    pub blind: Option<String>,
+}
+
+impl Users {
+    /// Containers use every image that anything they tell leads to.
+    pub fn add_containers(&mut self, containers: &[CriContainer], index: &NameIndex) {
+        for container in containers {
+            let user = User { kind: UserKind::Container, id: container.id.clone(), pod: container.pod.clone() };
+            self.add(&user, container.image_names.iter().map(String::as_str), index);
+        }
+    }
+
+    /// Image volumes of the containers `ids`.
+    pub fn add_volumes(&mut self, crictl: &Crictl, containers: &[CriContainer], ids: &BTreeSet<String>, index: &NameIndex) -> Result<()> {
+        let mounted = crictl.mounted_images(ids).context("inspect containers")?;
+        for container in containers.iter().filter(|container| ids.contains(&container.id)) {
+            let user = User { kind: UserKind::ImageVolume, id: container.id.clone(), pod: container.pod.clone() };
+            self.add(&user, mounted.get(&container.id).into_iter().flatten().map(String::as_str), index);
+        }
+        let missing: BTreeSet<&String> = ids.iter().filter(|id| !mounted.contains_key(*id)).collect();
+        let still_there = if missing.is_empty() { Vec::new() } else { crictl.containers().context("list containers")? };
+        if let Some(container) = still_there.iter().find(|container| missing.contains(&container.id)) {
+            let id = printable(&container.id);
+            self.blind.get_or_insert(format!("container {} can't be inspected, and may have any image mounted", &id[..id.len().min(13)]));
+        }
+        Ok(())
+    }
+
+    /// Sandboxes, and the image each was made from.
+    fn add_sandboxes(&mut self, crictl: &Crictl, sandboxes: &[CriSandbox], index: &NameIndex) -> Result<()> {
+        let ids: BTreeSet<String> = sandboxes.iter().map(|sandbox| sandbox.id.clone()).collect();
+        let images = crictl.sandbox_images(&ids).context("inspect sandboxes")?;
+        for sandbox in sandboxes {
+            let user = User { kind: UserKind::Sandbox, id: sandbox.id.clone(), pod: sandbox.pod.clone() };
+            self.add(&user, images.get(&sandbox.id).into_iter().flatten().map(String::as_str), index);
+        }
+        Ok(())
+    }
+
+    /// Images that are mounted, by what the mount tells of them.
+    pub fn add_mounts(&mut self, mounts: &[(String, String)], index: &NameIndex) {
+        for (pod, image) in mounts {
+            let user = User { kind: UserKind::ImageVolume, id: pod.clone(), pod: None };
+            self.add(&user, std::iter::once(image.as_str()), index);
+        }
+    }
+
+    fn add<'a>(&mut self, user: &User, names: impl Iterator<Item = &'a str>, index: &NameIndex) {
+        for position in names.flat_map(|name| index.find(name)) {
+            self.by_position.entry(position).or_default().insert(user.clone());
+        }
+    }
+}
+
+/// Lists images and users. `root` is the runtime's data folder.
+pub fn collect(crictl: &Crictl, kind: Kind, root: &Path, settings: &Settings) -> Result<Facts> {
+    let version = crictl.version().context("ask the runtime for its version")?;
+    let listed = CriListed::collect(crictl)?;
+    let sandbox_image = crictl.sandbox_image().context("ask the runtime for its configuration")?;
+    let (mut images, parts) = build_images(&listed.images, kind, root);
+    let index = NameIndex::new(&images);
+    let mut users = Users::default();
+    users.add_containers(&listed.containers, &index);
+    users.add_volumes(crictl, &listed.containers, &listed.containers.iter().map(|c| c.id.clone()).collect(), &index)?;
+    users.add_sandboxes(crictl, &listed.sandboxes, &index)?;
+    let mut gaps = Vec::new();
+    match kind {
+        Kind::Containerd => {
+            users.add_mounts(&volumes_mounted_by_containerd(), &index);
+            let known: BTreeSet<&str> =
+                listed.containers.iter().map(|c| c.id.as_str()).chain(listed.sandboxes.iter().map(|s| s.id.as_str())).collect();
+            users.blind = users.blind.or(stranger(settings, &known));
+        }
+        Kind::CriO | Kind::Docker => {}
+    }
+    if let Some(why) = &users.blind {
+        gaps.push(format!("all images stay: {why}"));
+    }
+    for (position, image) in images.iter_mut().enumerate() {
+        image.users.extend(users.by_position.remove(&position).into_iter().flatten());
+        image.users.extend(users.blind.iter().map(|why| User { kind: UserKind::Unknown, id: why.clone(), pod: None }));
+    }
+    Ok(Facts { version: version.version, images, parts, snapshotters: BTreeSet::new(), sandbox_image, disk: root.to_owned(), gaps })
+}
+
+/// Each image, and as its only part the size that CRI tells: what it shares with others can't be seen from here.
+fn build_images(listed: &[CriImage], kind: Kind, root: &Path) -> (Vec<Image>, Vec<Part>) {
+    let mut images = Vec::new();
+    let mut parts = Vec::new();
+    for own in listed {
+        let mut image = build_image(own);
+        image.pulled_at = pulled_at(&image, kind, root);
+        image.pulled_at_source = image.pulled_at.map(|_| PulledAtSource::Blob);
+        image.parts.push(parts.len());
+        parts.push(Part { bytes: own.size, held_elsewhere: false });
+        images.push(image);
+    }
+    (images, parts)
+}
+
+fn build_image(listed: &CriImage) -> Image {
+    let names: Vec<Reference> = listed.tags.iter().chain(&listed.digests).cloned().collect();
+    let digests: BTreeSet<Digest> = listed.digests.iter().filter_map(|name| name.named()?.digest).collect();
+    let mut image = Image {
+        id: listed.id.clone(),
+        references: removal_order(&names),
+        digests: digests.into_iter().collect(),
+        size_bytes: listed.size,
+        parts: Vec::new(),
+        snapshots: Vec::new(),
+        pinned: (listed.pinned == Some(true)).then(|| "pinned, by CRI".into()),
+        pulled_at: None,
+        pulled_at_source: None,
+        renamed_at: None,
+        last_used_at: None,
+        origins: listed.digests.iter().filter_map(origin).collect(),
+        users: Vec::new(),
+        removal_begun: false,
+    };
+    let unknown = |why: String| User { kind: UserKind::Unknown, id: why, pod: None };
+    if let Some(strange) = names.iter().find(|name| !name.is_well_formed()) {
+        image.users.push(unknown(format!("a name of it holds characters that no reference may hold: {}", printable(strange.as_str()))));
+    }
+    if listed.pinned.is_none() {
+        image.users.push(unknown("this crictl doesn't say what is pinned".into()));
+    }
+    image
+}
+
+/// A registry that supplied an image, by a name with a digest; none where the name was cut at the colon of its port, as
+/// CRI-O does with images without a tag.
+fn origin(name: &Reference) -> Option<Origin> {
+    let named = name.named()?;
+    let is_cut = !name.as_str().contains('/') || name.is_made_up_by_import();
+    (!is_cut).then(|| Origin { host: named.host().to_owned(), repository: named.path.clone() })
+}
+
+/// The time of the file in which each runtime keeps the manifest or the record of an image.
+fn pulled_at(image: &Image, kind: Kind, root: &Path) -> Option<Timestamp> {
+    let modified = |path: PathBuf| fs::metadata(path).ok()?.modified().ok().map(Timestamp::from);
+    match kind {
+        Kind::Containerd => {
+            let blobs = root.join("io.containerd.content.v1.content/blobs");
+            image.digests.iter().filter_map(|digest| modified(blobs.join(digest.algorithm()).join(digest.hex()))).max()
+        }
+        Kind::CriO => {
+            ["overlay", "vfs", "btrfs"].into_iter().find_map(|driver| modified(root.join(format!("{driver}-images")).join(image.id.hex())))
+        }
+        Kind::Docker => ["overlay2", "vfs", "btrfs", "fuse-overlayfs"]
+            .into_iter()
+            .find_map(|driver| modified(root.join("image").join(driver).join("imagedb/content/sha256").join(image.id.hex()))),
+    }
+}
+
+/// Pod and image of every image volume that containerd has mounted: `…/image-volumes/<pod>/<image ID>` (2.1+,
+/// `internal/cri/server/container_image_mount.go`). It stays mounted after its container is gone, and no CRI call shows it.
+pub fn volumes_mounted_by_containerd() -> Vec<(String, String)> {
+    parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+}
+
+fn parse_mounts(mountinfo: &str) -> Vec<(String, String)> {
+    let volume = |line: &str| {
+        let (_, rest) = line.split(' ').nth(4)?.split_once("/image-volumes/")?;
+        let (pod, image) = rest.split_once('/')?;
+        Some((pod.to_owned(), image.split('/').next().unwrap_or(image).to_owned()))
+    };
+    mountinfo.lines().filter_map(volume).collect()
+}
+
+/// A task in containerd's namespace that is neither a container nor a sandbox of CRI's: it may use any image.
+fn stranger(settings: &Settings, known: &BTreeSet<&str>) -> Option<String> {
+    let state = settings.state.clone().unwrap_or_else(|| "/run/containerd".into());
+    let tasks = fs::read_dir(state.join("io.containerd.runtime.v2.task/k8s.io")).ok()?;
+    let names = tasks.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+    let name = names.filter(|name| !known.contains(name.as_str())).min()?;
+    Some(format!("{} runs in containerd beside CRI, and only ctr can tell from which image", printable(&name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_mounted_image_volumes() {
+        let id = format!("sha256:{}", "ab".repeat(32));
+        let text = format!(
+            "36 35 98:0 / / rw,noatime shared:1 - ext4 /dev/root rw\n\
+             41 36 0:40 / /run/containerd/io.containerd.grpc.v1.cri/image-volumes/pod1/{id} ro shared:9 - overlay overlay ro\n"
+        );
+        assert_eq!(parse_mounts(&text), [("pod1".to_owned(), id)]);
+        assert!(parse_mounts("").is_empty());
+    }
+
+    #[test]
+    fn a_name_that_was_cut_at_a_port_tells_no_registry() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        for (name, expected) in [
+            (format!("127.0.0.1@{digest}"), None),
+            (format!("import-2026-11-24@{digest}"), None),
+            (format!("127.0.0.1:5000/cx/app@{digest}"), Some(("127.0.0.1", "cx/app"))),
+            (format!("quay.io/a/b@{digest}"), Some(("quay.io", "a/b"))),
+        ] {
+            let origin = origin(&Reference::new(name.clone()));
+            assert_eq!(origin.as_ref().map(|origin| (origin.host.as_str(), origin.repository.as_str())), expected, "{name}");
+        }
+    }
+}

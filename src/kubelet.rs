@@ -1,0 +1,205 @@
+//! What the kubelet tells of itself: its runtime's endpoint, its folder of static pods, and when it pulled what.
+//!
+//! It is read from the files the kubelet reads and from its command line, as far as they can be seen; it is never asked.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::units::Timestamp;
+
+/// The kubelet's configuration on most nodes (kubeadm, EKS, AKS).
+const CONFIG: &str = "/var/lib/kubelet/config.yaml";
+/// Where kubeadm writes the flags it starts the kubelet with.
+const KUBEADM_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
+/// Records of pulled images (`pkg/kubelet/images/pullmanager`, kubelet 1.33+).
+const PULLED: &str = "/var/lib/kubelet/image_manager/pulled";
+/// Most records that are read, and the largest of them: a node holds some hundred images.
+const RECORDS: usize = 10_000;
+const RECORD_CAP: u64 = 64 << 10;
+
+/// What the kubelet says of the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kubelet {
+    /// Endpoint of the runtime it uses, and where that was read.
+    pub endpoint: Option<(String, String)>,
+    /// `staticPodPath`s.
+    pub static_pods: BTreeSet<PathBuf>,
+    /// What could not be read.
+    pub gaps: Vec<String>,
+}
+
+/// When the kubelet last pulled an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// What the runtime called it then: an image ID, or `repository@digest`.
+    pub image: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Reads what can be seen. Its command line beats its configuration, as it does for the kubelet itself.
+pub fn collect_kubelet() -> Kubelet {
+    let mut kubelet = Kubelet::default();
+    let mut files = BTreeSet::from([PathBuf::from(CONFIG)]);
+    for words in command_lines() {
+        let flags = Flags::parse(words.iter().map(String::as_str));
+        kubelet.add(flags, "the kubelet's command line", &mut files);
+    }
+    for file in files {
+        match fs::read_to_string(&file) {
+            Ok(text) => kubelet.add_config(&text, &file.display().to_string()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => kubelet.gaps.push(format!("read {}: {error}", file.display())),
+        }
+    }
+    if let Ok(text) = fs::read_to_string(KUBEADM_FLAGS) {
+        let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty());
+        kubelet.add(Flags::parse(words), KUBEADM_FLAGS, &mut BTreeSet::new());
+    }
+    kubelet
+}
+
+impl Kubelet {
+    fn add(&mut self, flags: Flags, source: &str, files: &mut BTreeSet<PathBuf>) {
+        self.endpoint = self.endpoint.take().or(flags.endpoint.map(|endpoint| (endpoint, source.to_owned())));
+        self.static_pods.extend(flags.static_pods);
+        files.extend(flags.config);
+    }
+
+    fn add_config(&mut self, text: &str, source: &str) {
+        match parse_config(text) {
+            Ok((endpoint, static_pods)) => {
+                self.endpoint = self.endpoint.take().or(endpoint.map(|endpoint| (endpoint, source.to_owned())));
+                self.static_pods.extend(static_pods);
+            }
+            Err(error) => self.gaps.push(format!("read {source}: {error:#}")),
+        }
+    }
+}
+
+/// The words of every kubelet that runs here.
+fn command_lines() -> Vec<Vec<String>> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_kubelet = |process: &PathBuf| fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim_end() == "kubelet");
+    let words = |process: PathBuf| fs::read(process.join("cmdline")).ok();
+    let split = |line: Vec<u8>| String::from_utf8_lossy(&line).split('\0').map(str::to_owned).collect();
+    processes.filter(is_kubelet).filter_map(words).map(split).collect()
+}
+
+/// What matters of a command line.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flags {
+    endpoint: Option<String>,
+    config: Option<PathBuf>,
+    static_pods: Option<PathBuf>,
+}
+
+impl Flags {
+    fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Self {
+        let (mut flags, mut words) = (Self::default(), words);
+        let path = |value: Option<&str>| value.filter(|value| value.starts_with('/')).map(PathBuf::from);
+        while let Some(word) = words.next() {
+            let (flag, value) = word.split_once('=').map_or((word, None), |(flag, value)| (flag, Some(value)));
+            // kubeadm's file begins with the name of a variable.
+            match flag.trim_start_matches("KUBELET_KUBEADM_ARGS").trim_start_matches('-') {
+                "container-runtime-endpoint" => flags.endpoint = value.or_else(|| words.next()).map(str::to_owned),
+                "config" => flags.config = path(value.or_else(|| words.next())),
+                "pod-manifest-path" => flags.static_pods = path(value.or_else(|| words.next())),
+                _ => {}
+            }
+        }
+        flags
+    }
+}
+
+/// `containerRuntimeEndpoint` and `staticPodPath` of a `KubeletConfiguration`.
+fn parse_config(text: &str) -> Result<(Option<String>, Option<PathBuf>)> {
+    let config: Value = serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}"))?;
+    let value = |key: &str| config.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
+    let endpoint = value("containerRuntimeEndpoint").map(str::to_owned);
+    Ok((endpoint, value("staticPodPath").filter(|path| path.starts_with('/')).map(PathBuf::from)))
+}
+
+/// What the kubelet has pulled and when; older kubelets keep no such record, and one that can't be read tells nothing.
+pub fn collect_pulls() -> Vec<Pull> {
+    let entries = fs::read_dir(PULLED).into_iter().flatten().flatten().take(RECORDS);
+    entries.filter_map(|entry| read_record(&entry.path())).collect()
+}
+
+fn read_record(path: &Path) -> Option<Pull> {
+    let is_small = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= RECORD_CAP);
+    is_small.then(|| fs::read_to_string(path).ok()).flatten().and_then(|text| parse_record(&text))
+}
+
+/// `ImagePulledRecord` of `kubelet.config.k8s.io`.
+fn parse_record(text: &str) -> Option<Pull> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Record {
+        image_ref: String,
+        last_updated_time: Timestamp,
+    }
+    let record: Record = serde_json::from_str(text).ok()?;
+    Some(Pull { image: record.image_ref, at: record.last_updated_time })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDPOINT: &str = "unix:///run/x/containerd.sock";
+
+    #[test]
+    fn reads_the_endpoint_from_a_command_line_in_each_spelling() {
+        for line in [
+            format!("/usr/bin/kubelet --config=/k.yaml --container-runtime-endpoint={ENDPOINT} --v=2"),
+            format!("kubelet --config /k.yaml --container-runtime-endpoint {ENDPOINT}"),
+            format!("kubelet -config=/k.yaml -container-runtime-endpoint {ENDPOINT}"),
+        ] {
+            let flags = Flags::parse(line.split(' '));
+            assert_eq!((flags.endpoint.as_deref(), flags.config), (Some(ENDPOINT), Some("/k.yaml".into())), "{line}");
+        }
+        assert_eq!(Flags::parse("kubelet --config=relative --container-runtime-endpointx=y".split(' ')), Flags::default());
+    }
+
+    #[test]
+    fn reads_the_flags_that_kubeadm_wrote() {
+        let text = format!(
+            "KUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint={ENDPOINT} --pod-infra-container-image=registry.k8s.io/pause:3.9\"\n"
+        );
+        let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty());
+        assert_eq!(Flags::parse(words).endpoint.as_deref(), Some(ENDPOINT));
+    }
+
+    #[test]
+    fn reads_endpoint_and_static_pods_from_the_configuration() {
+        let text = format!("kind: KubeletConfiguration\ncontainerRuntimeEndpoint: {ENDPOINT}\nstaticPodPath: /srv/pods\n");
+        assert_eq!(parse_config(&text).expect("parse"), (Some(ENDPOINT.into()), Some("/srv/pods".into())));
+        assert_eq!(parse_config("staticPodPath: \"\"\ncontainerRuntimeEndpoint: \"\"\n").expect("parse"), (None, None));
+        assert!(parse_config("a: [").is_err());
+    }
+
+    #[test]
+    fn the_command_line_beats_the_configuration() {
+        let mut kubelet = Kubelet::default();
+        kubelet.add(Flags { endpoint: Some("unix:///a".into()), ..Flags::default() }, "flags", &mut BTreeSet::new());
+        kubelet.add_config("containerRuntimeEndpoint: unix:///b\nstaticPodPath: /p\n", "file");
+        assert_eq!(kubelet.endpoint, Some(("unix:///a".into(), "flags".into())));
+        assert_eq!(kubelet.static_pods, BTreeSet::from(["/p".into()]));
+    }
+
+    #[test]
+    fn reads_a_record_of_a_pull() {
+        let text = r#"{"kind":"ImagePulledRecord","apiVersion":"kubelet.config.k8s.io/v1alpha1","lastUpdatedTime":"2026-11-18T11:06:40Z","imageRef":"sha256:aa","credentialMapping":{"quay.io/a":{"nodePodsAccessible":true}}}"#;
+        assert_eq!(parse_record(text), Some(Pull { image: "sha256:aa".into(), at: Timestamp::from_unix(1_795_000_000) }));
+        for text in ["", "{}", r#"{"imageRef":"x","lastUpdatedTime":"soon"}"#] {
+            assert_eq!(parse_record(text), None);
+        }
+    }
+}
