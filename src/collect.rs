@@ -101,7 +101,10 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
             name: found.kind.name().into(),
             version: facts.version,
             endpoint: format!("unix://{}", found.socket.display()),
-            namespace: probe.ctr.map_or("k8s.io", |ctr| &ctr.namespace).to_owned(),
+            namespace: match found.kind {
+                Kind::Containerd => probe.ctr.map_or("k8s.io", |ctr| &ctr.namespace).to_owned(),
+                Kind::CriO | Kind::Docker => String::new(),
+            },
             ctr: found.ctr.as_ref().map(|program| program.path.clone()),
             crictl: found.crictl.as_ref().map(|program| program.path.clone()),
         },

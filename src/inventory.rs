@@ -59,7 +59,7 @@ pub struct Runtime {
     pub version: String,
     /// `unix://…`.
     pub endpoint: String,
-    /// containerd's namespace.
+    /// containerd's namespace; empty for other runtimes.
     pub namespace: String,
     /// The `ctr` that is used.
     pub ctr: Option<PathBuf>,

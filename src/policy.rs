@@ -174,7 +174,8 @@ fn not_selected(image: &Image, _: &Inventory, policy: &Policy) -> Option<String>
     }
     let named: Vec<&Reference> = image.references.iter().filter(|r| !r.is_bare_id()).collect();
     let selected = |r: &&&Reference| selectors.select(r) || is_selected_by_its_tag(r, &named, selectors);
-    match named.iter().find(|r| !selected(r)) {
+    // Tags stand last, and are what people know.
+    match named.iter().rev().find(|r| !selected(r)) {
         Some(other) => Some(format!("no selector matches {other}")),
         None if named.is_empty() => Some("no selector matches an image without a name".into()),
         None => None,

@@ -67,7 +67,8 @@ fn heading(report: &Report, look: Look) -> String {
         (false, true) => "clean-up",
     };
     let runtime = &report.runtime;
-    let place = format!("{} {} · {} · {}", runtime.name, runtime.version, runtime.endpoint, runtime.namespace);
+    let place = [&format!("{} {}", runtime.name, runtime.version), &runtime.endpoint, &runtime.namespace];
+    let place = printable(&place.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" · "));
     format!("{} · {what}\n{}\n\n", look.bold(&format!("nuke-images on {}", printable(&report.node))), look.dim(&place))
 }
 
