@@ -17,7 +17,7 @@ use crate::{Containerd, Image};
 pub enum PodState {
     /// Its container runs.
     Running,
-    /// Its container has run and ended; the sandbox still runs.
+    /// Its container has run and ended with exit code 3; the sandbox still runs.
     Exited,
     /// Its container was made and never started.
     Created,
@@ -97,7 +97,7 @@ impl Containerd {
 
 impl Pod<'_> {
     fn main(&mut self, reference: &str, state: PodState, mounts: &[Value]) -> Result<()> {
-        let args: &[&str] = if state == PodState::Exited { &["exit", "0"] } else { &["pause"] };
+        let args: &[&str] = if state == PodState::Exited { &["exit", "3"] } else { &["pause"] };
         let id = self.create("main", reference, args, mounts)?;
         self.container = Some(id.clone());
         match state {
