@@ -245,6 +245,18 @@ fn a_pod_has_the_image_that_it_was_made_from_however_that_was_named() -> Result<
 }
 
 #[test]
+fn a_pod_s_sandbox_is_made_from_the_daemon_s_default_where_none_is_set() -> Result<()> {
+    for version in VERSIONS {
+        let lab = Containerd::with(&Settings { version, sandbox_image: None, ..Settings::default() })?;
+        let pod = lab.pod("web", "", PodState::SandboxOnly)?;
+        let image = &crictl(&lab, &["inspectp", "-o", "json", &pod.id])?["info"]["image"];
+        assert_eq!(image, &lab.sandbox_image()?, "{version}");
+        assert!(lab.sandbox_image()?.starts_with("registry.k8s.io/pause:"), "{version} {image}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_init_container_has_run_before_the_other() -> Result<()> {
     for version in VERSIONS {
         let lab = Containerd::start(version)?;
