@@ -320,12 +320,17 @@ impl Containerd {
         format!("/{folder}/{id}")
     }
 
-    fn remove_cgroups(&self) {
+    /// A cgroup can go only when the last of its processes has: they are dying when this is asked.
+    fn remove_cgroups(&self) -> Result<()> {
         let name = self.folder().file_name().expect("a folder under /tmp");
         let v1 = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|controller| controller.path());
-        for hierarchy in v1.chain([PathBuf::from("/sys/fs/cgroup")]) {
-            remove_folders(&hierarchy.join(name));
-        }
+        let own: Vec<_> = v1.chain([PathBuf::from("/sys/fs/cgroup")]).map(|hierarchy| hierarchy.join(name)).collect();
+        wait_for("the lab's cgroups to be empty", || {
+            for folder in &own {
+                remove_folders(folder);
+            }
+            Ok(own.iter().all(|folder| !folder.exists()).then_some(()))
+        })
     }
 }
 
@@ -342,7 +347,9 @@ impl Drop for Containerd {
         for daemon in &mut self.daemons {
             let _ = daemon.wait();
         }
-        self.remove_cgroups();
+        if let Err(error) = self.remove_cgroups() {
+            eprintln!("{error:#}");
+        }
     }
 }
 
