@@ -4,6 +4,7 @@
 //! and when the first process of the namespace ends the kernel ends and unmounts everything else, however a test ended.
 //! On the machine itself it leaves one folder and, while containers run, one cgroup; both go with it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ impl Containerd {
         // A short path: the name of a socket has at most 108 bytes.
         let folder = tempfile::Builder::new().prefix("nuke-lab.").rand_bytes(5).tempdir_in("/tmp")?;
         let at = folder.path();
-        for name in ["disk", "fifo", "cni", "certs.d/_default", "node"] {
+        for name in ["disk", "fifo", "cni", "certs.d/_default", "node", "pods"] {
             fs::create_dir_all(at.join(name))?;
         }
         let namespaces = namespaces(at, settings.disk)?;
@@ -114,6 +115,25 @@ impl Containerd {
         output(&mut self.ctr_command(namespace, arguments))
     }
 
+    /// Runs the CRI client on it and returns what it printed; anything but exit code 0 is an error.
+    pub fn crictl(&self, arguments: &[&str]) -> Result<String> {
+        output(&mut self.crictl_command(arguments)?)
+    }
+
+    /// The CRI client on it, to be run: for tests of what it says when it fails.
+    pub fn crictl_command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut crictl = entering(&self.namespaces, &packages::crictl()?);
+        let endpoint = format!("unix://{}", self.socket().display());
+        crictl.args(["-r", &endpoint, "-i", &endpoint, "-t", "60s"]).args(arguments);
+        Ok(crictl)
+    }
+
+    /// The whole configuration of the running daemon, with all defaults.
+    pub(crate) fn dump(&self) -> Result<String> {
+        let config = self.folder().join("config.toml");
+        output(entering(&self.namespaces, &self.programs.join("containerd")).arg("-c").arg(config).args(["config", "dump"]))
+    }
+
     pub(crate) fn ctr_command(&self, namespace: &str, arguments: &[&str]) -> Command {
         let mut ctr = entering(&self.namespaces, &self.programs.join("ctr"));
         ctr.arg("--address").arg(self.socket()).args(["--namespace", namespace]).args(arguments);
@@ -144,14 +164,11 @@ impl Containerd {
 
     /// The same into another namespace, where CRI doesn't add its references.
     pub fn pull_in(&self, namespace: &str, image: &Image) -> Result<Stored> {
-        let built = image.build()?;
+        let built = self.push(image)?;
         let hosts = self.folder().join("certs.d");
         let hosts = hosts.to_str().context("name the registry's configuration")?;
         let mut by_digest = vec![];
         for name in &image.names {
-            let (repository, tag) = split(name);
-            let path = repository.split_once('/').context("an image to pull has a host in its name")?.1;
-            self.registry.push(&built, path, tag)?;
             let platforms: &[&str] = if image.all_platforms { &["--all-platforms"] } else { &[] };
             self.ctr_in(namespace, &[&["images", "pull", "--hosts-dir", hosts], platforms, &[name]].concat())?;
             by_digest.push(at_digest(name, &built.digest()));
@@ -162,6 +179,39 @@ impl Containerd {
             self.ctr_in(namespace, &["images", "tag", "--force", image.names[0].as_str(), reference])?;
         }
         self.settled(namespace, &built, image, by_digest)
+    }
+
+    /// Pulls an image through CRI, each of its names: all references are the runtime's own.
+    pub fn cri_pull(&self, image: &Image) -> Result<Stored> {
+        ensure!(!image.all_platforms, "CRI pulls this machine's platform alone");
+        let built = self.push(image)?;
+        let mut by_digest = BTreeSet::new();
+        for name in &image.names {
+            self.crictl(&["pull", name])?;
+            by_digest.insert(at_digest(name, &built.digest()));
+        }
+        self.settled("k8s.io", &built, image, by_digest.into_iter().collect())
+    }
+
+    /// Pulls an image through CRI by its digest: it gets no tag, and its first name is `repository@digest`.
+    pub fn cri_pull_by_digest(&self, image: &Image) -> Result<Stored> {
+        let built = self.push(image)?;
+        let by_digest = at_digest(&image.names[0], &built.digest());
+        self.crictl(&["pull", &by_digest])?;
+        let mut untagged = image.clone();
+        untagged.names = vec![by_digest];
+        self.settled("k8s.io", &built, &untagged, vec![])
+    }
+
+    /// Puts an image into the registry under each of its names, and nowhere else.
+    fn push(&self, image: &Image) -> Result<Built> {
+        let built = image.build()?;
+        for name in &image.names {
+            let (repository, tag) = split(name);
+            let path = repository.split_once('/').context("an image to pull has a host in its name")?.1;
+            self.registry.push(&built, path, tag)?;
+        }
+        Ok(built)
     }
 
     /// Waits for what CRI adds to a new image a moment later: the bare ID, and its mark on every reference.
@@ -264,17 +314,23 @@ impl Containerd {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn cgroup(&self, id: &str) -> String {
+    /// A cgroup of the lab's own, which goes with it.
+    pub(crate) fn cgroup(&self, id: &str) -> String {
         let folder = self.folder().file_name().expect("a folder under /tmp").display();
         format!("/{folder}/{id}")
     }
 
-    fn remove_cgroups(&self) {
+    /// A cgroup can go only when the last of its processes has: they are dying when this is asked.
+    fn remove_cgroups(&self) -> Result<()> {
         let name = self.folder().file_name().expect("a folder under /tmp");
         let v1 = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|controller| controller.path());
-        for hierarchy in v1.chain([PathBuf::from("/sys/fs/cgroup")]) {
-            remove_folders(&hierarchy.join(name));
-        }
+        let own: Vec<_> = v1.chain([PathBuf::from("/sys/fs/cgroup")]).map(|hierarchy| hierarchy.join(name)).collect();
+        wait_for("the lab's cgroups to be empty", || {
+            for folder in &own {
+                remove_folders(folder);
+            }
+            Ok(own.iter().all(|folder| !folder.exists()).then_some(()))
+        })
     }
 }
 
@@ -291,7 +347,9 @@ impl Drop for Containerd {
         for daemon in &mut self.daemons {
             let _ = daemon.wait();
         }
-        self.remove_cgroups();
+        if let Err(error) = self.remove_cgroups() {
+            eprintln!("{error:#}");
+        }
     }
 }
 

@@ -17,9 +17,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::Containerd;
 use crate::containerd::PATH;
 use crate::shell::{output, wait_for};
+use crate::{Containerd, packages};
 
 /// The folders of the machine that are the lab's, and what they are called in it.
 const FOLDERS: [(&str, &str); 4] = [("/etc", "etc"), ("/var/lib", "lib"), ("/run", "run"), ("/usr/local/bin", "bin")];
@@ -37,7 +37,7 @@ for name in containerd crictl ctr k3s; do
     if [ -e "$folder/$name" ]; then mount --bind "$node/hidden" "$folder/$name"; fi
   done
 done
-for name in containerd ctr nuke-images; do
+for name in containerd ctr crictl crictl-itself nuke-images; do
   source=$1; shift
   if [ -n "$source" ]; then mount --bind "$source" "$node/bin/$name"; fi
 done
@@ -69,6 +69,20 @@ for word in "$@"; do
 done
 "#;
 
+/// The same for crictl, whose commands are one word.
+const CRICTL_STAND_IN: &str = r#"#!/bin/sh
+real() { /usr/local/bin/crictl-itself "$@"; }
+command= option=
+for word in "$@"; do
+  case $option$word in
+    value*) option= ;;
+    -c | --config | -r | --runtime-endpoint | -i | --image-endpoint | -t | --timeout) option=value ;;
+    -*) ;;
+    *) command=$word; break ;;
+  esac
+done
+"#;
+
 /// A machine with one containerd, made by [`Containerd::node`].
 pub struct Node<'a> {
     containerd: &'a Containerd,
@@ -76,6 +90,9 @@ pub struct Node<'a> {
     folder: PathBuf,
     settings: BTreeMap<(String, String), String>,
     shows_containerd: bool,
+    shows_ctr: bool,
+    /// The program that is crictl here, and what it is called.
+    crictl: Option<(PathBuf, &'static str)>,
 }
 
 impl<'a> Node<'a> {
@@ -94,7 +111,15 @@ impl<'a> Node<'a> {
                 fs::copy(Path::new("/etc").join(name), folder.join("etc").join(name))?;
             }
         }
-        let mut node = Self { containerd, product: PathBuf::new(), folder, settings: BTreeMap::new(), shows_containerd: true };
+        let mut node = Self {
+            containerd,
+            product: PathBuf::new(),
+            folder,
+            settings: BTreeMap::new(),
+            shows_containerd: true,
+            shows_ctr: true,
+            crictl: None,
+        };
         let config = fs::read_to_string(containerd.folder().join("config.toml"))?;
         node.write("/etc/containerd/config.toml", &config)?;
         node.set("runtime.endpoint", &format!("{:?}", format!("unix://{}", containerd.socket().display())))?;
@@ -116,6 +141,26 @@ impl<'a> Node<'a> {
         self.shows_containerd = false;
         fs::remove_file(self.folder.join("bin/containerd"))?;
         fs::remove_file(self.path("/etc/containerd/config.toml")?).context("hide containerd's configuration")
+    }
+
+    /// Puts crictl on the machine, as `/usr/local/bin/crictl`.
+    pub fn with_crictl(mut self) -> Result<Self> {
+        self.place_crictl("crictl")?;
+        Ok(self)
+    }
+
+    /// Takes ctr away, and its name out of the configuration.
+    pub fn without_ctr(mut self) -> Result<Self> {
+        self.shows_ctr = false;
+        fs::remove_file(self.folder.join("bin/ctr"))?;
+        self.unset("runtime.ctr")?;
+        Ok(self)
+    }
+
+    fn place_crictl(&mut self, name: &'static str) -> Result<()> {
+        File::create(self.folder.join("bin").join(name))?;
+        self.crictl = Some((packages::crictl()?, name));
+        Ok(())
     }
 
     /// The containerd of this machine.
@@ -207,6 +252,17 @@ impl<'a> Node<'a> {
         self.set("runtime.ctr", r#""/usr/local/bin/ctr""#)
     }
 
+    /// Puts a script in crictl's place, as [`Node::stand_in`] does in ctr's: `$command` is a word such as `rmi`.
+    pub fn stand_in_for_crictl(&mut self, script: &str) -> Result<()> {
+        self.place_crictl("crictl-itself")?;
+        self.program("/usr/local/bin/crictl", &format!("{CRICTL_STAND_IN}{script}\n"))
+    }
+
+    /// Takes the script away again; crictl itself stays.
+    pub fn no_stand_in_for_crictl(&mut self) -> Result<()> {
+        self.place_crictl("crictl")
+    }
+
     /// Writes a program of the machine.
     pub fn program(&self, path: &str, text: &str) -> Result<()> {
         self.write(path, text)?;
@@ -246,7 +302,9 @@ impl<'a> Node<'a> {
             None => bail!("NUKE_IMAGES_BIN names no product"),
         };
         let nothing = PathBuf::new;
-        let (ctr, daemon) = (self.containerd.programs().join("ctr"), self.containerd.programs().join("containerd"));
+        let daemon = self.containerd.programs().join("containerd");
+        let ctr = if self.shows_ctr { self.containerd.programs().join("ctr") } else { nothing() };
+        let crictl = |name| self.crictl.as_ref().filter(|(_, own)| *own == name).map_or_else(nothing, |(program, _)| program.clone());
         let (shown, hidden) = if self.shows_containerd {
             (daemon, [nothing(), nothing()])
         } else {
@@ -256,7 +314,7 @@ impl<'a> Node<'a> {
         command.env_clear().env("PATH", PATH);
         command.arg(format!("--mount={}", self.containerd.mounts()));
         command.args(["unshare", "--mount", "--propagation", "private", "sh", "-c", MACHINE, "node"]);
-        command.arg(&self.folder).args([shown, ctr, product]).args(hidden).args(program);
+        command.arg(&self.folder).args([shown, ctr, crictl("crictl"), crictl("crictl-itself"), product]).args(hidden).args(program);
         Ok(command)
     }
 

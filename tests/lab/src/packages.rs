@@ -1,9 +1,9 @@
-//! Where the programs of the lab are: unpacked by `get-containerd` into `target/lab`, never installed.
+//! Where the programs of the lab are: unpacked or built by `get-containerd` into `target/lab`, never installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::shell::output;
 
@@ -27,6 +27,15 @@ pub fn registry() -> Result<PathBuf> {
 /// The program inside the test images, see `tool.c`.
 pub fn tool() -> Result<PathBuf> {
     Ok(fetched("tool")?.join("tool"))
+}
+
+/// The program named in `CRICTL`, or else the tests' own.
+pub fn crictl() -> Result<PathBuf> {
+    match std::env::var_os("CRICTL").map(PathBuf::from) {
+        Some(path) if path.is_absolute() => Ok(path),
+        Some(path) => bail!("CRICTL is no absolute path: {}", path.display()),
+        None => Ok(fetched("crictl")?.join("crictl")),
+    }
 }
 
 fn fetched(what: &str) -> Result<PathBuf> {

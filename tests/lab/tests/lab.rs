@@ -1,9 +1,39 @@
 //! That the lab is what it says: a test that relies on it must not pass because the lab does nothing.
 
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
-use lab::{Containerd, Image, Settings};
+use anyhow::{Context, Result};
+use lab::{Containerd, Image, PodState, Settings, Stored};
+use serde_json::Value;
+
+const VERSIONS: [&str; 3] = ["1.6", "1.7", "2.1"];
+
+fn crictl(lab: &Containerd, arguments: &[&str]) -> Result<Value> {
+    serde_json::from_str(&lab.crictl(arguments)?).with_context(|| format!("read what crictl says to {arguments:?}"))
+}
+
+/// Each pod as `name:state`, and each of its containers as `pod/container:state`, in order.
+fn pods(lab: &Containerd) -> Result<Vec<String>> {
+    let (pods, containers) = (crictl(lab, &["pods", "-o", "json"])?, crictl(lab, &["ps", "-a", "-o", "json"])?);
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut all = vec![];
+    for pod in pods["items"].as_array().context("list pods")? {
+        all.push(format!("{}:{}", word(&pod["metadata"]["name"]), word(&pod["state"])));
+        for container in containers["containers"].as_array().context("list containers")? {
+            if container["podSandboxId"] == pod["id"] {
+                let names = (word(&pod["metadata"]["name"]), word(&container["metadata"]["name"]));
+                all.push(format!("{}/{}:{}", names.0, names.1, word(&container["state"])));
+            }
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+fn app(lab: &Containerd, name: &str) -> Result<Stored> {
+    lab.cri_pull(&Image::new(&format!("registry.example.com/{name}")).content(name))
+}
 
 #[test]
 fn a_pulled_image_has_its_name_its_digest_and_its_bare_id_and_runs() -> Result<()> {
@@ -96,7 +126,7 @@ fn a_fingerprint_changes_with_ages_labels_and_containers_alone() -> Result<()> {
 
 #[test]
 fn every_containerd_we_have_takes_images_and_containers() -> Result<()> {
-    for version in ["1.6", "1.7", "2.1"] {
+    for version in VERSIONS {
         for sandbox_image in [None, Some("registry.example.com/pause:3.9".to_owned())] {
             let lab = Containerd::with(&Settings { version, sandbox_image, ..Settings::default() })?;
             let image = lab.pull(&Image::new("registry.example.com/app:1"))?;
@@ -143,5 +173,165 @@ fn a_node_has_terminals_signals_and_a_stand_in_for_ctr() -> Result<()> {
     node.run(&["-c", &ctr("content ls -q")])?.exits(0)?;
     node.stand_in("echo \"$command\"")?;
     assert_eq!(node.run(&["-c", &ctr("snapshots --snapshotter overlayfs ls")])?.stdout, "snapshots ls\n");
+    Ok(())
+}
+
+#[test]
+fn an_image_pulled_through_cri_has_the_references_that_a_pull_with_ctr_is_given() -> Result<()> {
+    for version in VERSIONS {
+        let image = Image::new("registry.example.com/shop/cart:1.4").tag("registry.example.com/shop/cart:latest").index();
+        let (by_ctr, by_cri) = (Containerd::start(version)?, Containerd::start(version)?);
+        let (with_ctr, with_cri) = (by_ctr.pull(&image)?, by_cri.cri_pull(&image)?);
+        assert_eq!(with_ctr.references, with_cri.references, "{version}");
+        assert_eq!(by_ctr.references()?, by_cri.references()?, "{version}");
+        assert_eq!(with_ctr.snapshots, with_cri.snapshots, "{version}");
+        // Index, manifest, config, layer. The ctr of 2.1 fetches some of the other platform, too.
+        assert_eq!(with_cri.blobs.len(), 4, "{version}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_in_each_state_is_what_it_says() -> Result<()> {
+    for version in VERSIONS {
+        let lab = Containerd::start(version)?;
+        let image = app(&lab, "app:1")?;
+        lab.pod("running", image.name(), PodState::Running)?;
+        lab.pod("exited", image.name(), PodState::Exited)?;
+        lab.pod("created", image.name(), PodState::Created)?;
+        lab.pod("sandbox-only", image.name(), PodState::SandboxOnly)?;
+        lab.pod("not-ready", image.name(), PodState::NotReady)?;
+        let expected = [
+            "created/main:CONTAINER_CREATED",
+            "created:SANDBOX_READY",
+            "exited/main:CONTAINER_EXITED",
+            "exited:SANDBOX_READY",
+            "not-ready/main:CONTAINER_EXITED",
+            "not-ready:SANDBOX_NOTREADY",
+            "running/main:CONTAINER_RUNNING",
+            "running:SANDBOX_READY",
+            "sandbox-only:SANDBOX_READY",
+        ];
+        assert_eq!(pods(&lab)?, expected, "{version}");
+        let pause = lab.digest(&lab.sandbox_image()?)?;
+        assert!(pause.is_some() && pause != lab.digest(image.name())?, "{version}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_has_the_image_that_it_was_made_from_however_that_was_named() -> Result<()> {
+    for version in VERSIONS {
+        let lab = Containerd::start(version)?;
+        let image = app(&lab, "app:1")?;
+        let untagged = lab.cri_pull_by_digest(&Image::new("registry.example.com/untagged:1").content("untagged"))?;
+        assert_eq!(untagged.references, [untagged.name(), &untagged.id], "{version}");
+        let by_digest = format!("registry.example.com/app@{}", image.digest);
+        for (name, reference, id) in [
+            ("by-tag", image.name(), &image.id),
+            ("by-digest", &by_digest, &image.id),
+            ("by-id", &image.id, &image.id),
+            ("untagged", untagged.name(), &untagged.id),
+        ] {
+            let pod = lab.pod(name, reference, PodState::Running)?;
+            let container = pod.container.context("a running pod has a container")?;
+            let listed = crictl(&lab, &["ps", "-a", "-o", "json"])?;
+            let listed = listed["containers"].as_array().context("list containers")?;
+            let entry = listed.iter().find(|entry| entry["id"] == container.as_str()).context("find the container")?;
+            assert_eq!(entry["imageRef"], id.as_str(), "{version} {name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_s_sandbox_is_made_from_the_daemon_s_default_where_none_is_set() -> Result<()> {
+    for version in VERSIONS {
+        let lab = Containerd::with(&Settings { version, sandbox_image: None, ..Settings::default() })?;
+        let pod = lab.pod("web", "", PodState::SandboxOnly)?;
+        let image = &crictl(&lab, &["inspectp", "-o", "json", &pod.id])?["info"]["image"];
+        assert_eq!(image, &lab.sandbox_image()?, "{version}");
+        assert!(lab.sandbox_image()?.starts_with("registry.k8s.io/pause:"), "{version} {image}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_init_container_has_run_before_the_other() -> Result<()> {
+    for version in VERSIONS {
+        let lab = Containerd::start(version)?;
+        let (init, main) = (app(&lab, "init:1")?, app(&lab, "main:1")?);
+        lab.pod_with_init("web", init.name(), main.name())?;
+        let expected = ["web/init:CONTAINER_EXITED", "web/main:CONTAINER_RUNNING", "web:SANDBOX_READY"];
+        assert_eq!(pods(&lab)?, expected, "{version}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_is_stopped_and_removed_by_its_parts() -> Result<()> {
+    for version in VERSIONS {
+        let lab = Containerd::start(version)?;
+        let image = app(&lab, "app:1")?;
+        let mut pod = lab.pod("web", image.name(), PodState::Running)?;
+        pod.stop_container()?;
+        assert_eq!(pods(&lab)?, ["web/main:CONTAINER_EXITED", "web:SANDBOX_READY"], "{version}");
+        pod.remove_container()?;
+        assert_eq!(pods(&lab)?, ["web:SANDBOX_READY"], "{version}");
+        pod.stop()?;
+        assert_eq!(pods(&lab)?, ["web:SANDBOX_NOTREADY"], "{version}");
+        pod.remove()?;
+        assert!(pods(&lab)?.is_empty() && lab.containers()?.is_empty(), "{version}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_image_volume_is_only_in_the_status_of_its_container() -> Result<()> {
+    let lab = Containerd::start("2.1")?;
+    let (image, volume) = (app(&lab, "app:1")?, app(&lab, "volume:1")?);
+    let pod = lab.pod_with_volume("web", image.name(), volume.name())?;
+    let container = pod.container.context("a running pod has a container")?;
+    let mounts = &crictl(&lab, &["inspect", "-o", "json", &container])?["status"]["mounts"];
+    assert_eq!(mounts[0]["containerPath"], "/volume", "{mounts}");
+    assert_eq!(mounts[0]["image"]["image"], volume.name(), "{mounts}");
+    assert!(lab.snapshots()?.iter().any(|key| key.contains("/image-volumes/")), "{:?}", lab.snapshots()?);
+    assert!(!lab.crictl(&["ps", "-a", "-o", "json"])?.contains("volume:1"));
+    assert!(!lab.ctr(&["containers", "ls"])?.contains("volume:1"));
+    Ok(())
+}
+
+#[test]
+fn pods_leave_no_cgroup_behind() -> Result<()> {
+    let lab = Containerd::start("1.7")?;
+    let image = app(&lab, "app:1")?;
+    let pod = lab.pod("web", image.name(), PodState::Running)?;
+    let id = pod.id.clone();
+    let cgroups = || -> Result<String> {
+        let find = Command::new("find").args(["/sys/fs/cgroup", "-name", &id]).output()?;
+        Ok(String::from_utf8(find.stdout)?)
+    };
+    assert_ne!(cgroups()?, "");
+    drop(lab);
+    assert_eq!(cgroups()?, "");
+    Ok(())
+}
+
+#[test]
+fn a_node_has_crictl_and_no_ctr_when_told_so() -> Result<()> {
+    let lab = Containerd::start("1.7")?;
+    let image = app(&lab, "app:1")?;
+    let mut node = lab.node()?.product("/bin/sh").with_crictl()?.without_ctr()?;
+    node.run(&["-c", "ctr version"])?.exits(127)?;
+    assert!(!node.read("/etc/nuke-images/config.toml")?.contains("ctr"));
+    let endpoint = format!("unix://{}", lab.socket().display());
+    let line = |rest: &str| format!("/usr/local/bin/crictl -r {endpoint} --image-endpoint={endpoint} --timeout 300s {rest}");
+    assert!(node.run(&["-c", &line("images -o json")])?.exits(0)?.stdout.contains(&image.id));
+    node.stand_in_for_crictl("case $command in rmi) echo no >&2; exit 5;; *) real \"$@\";; esac")?;
+    node.run(&["-c", &line("rmi one")])?.exits(5)?;
+    assert!(node.run(&["-c", &line("images -o json")])?.exits(0)?.stdout.contains(&image.id));
+    node.no_stand_in_for_crictl()?;
+    node.run(&["-c", &line("rmi nosuch:1")])?.exits(1)?;
+    lab.node()?.product("/bin/sh").run(&["-c", "crictl version"])?.exits(127)?;
     Ok(())
 }
