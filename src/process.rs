@@ -19,10 +19,14 @@ use nix::unistd::Pid;
 use crate::signals::Interrupt;
 use crate::units::printable;
 
+#[cfg(test)]
+pub mod fake;
+
 /// Most bytes that a program may print on one stream: a million references are about 150 MB.
 const OUTPUT_CAP: usize = 256 << 20;
 /// How long a stream may stay open after its program has ended, because a grandchild holds it.
 const LINGER: Duration = Duration::from_secs(2);
+const LIMITS: Limits = Limits { output: OUTPUT_CAP, linger: LINGER };
 /// How often a wait looks up to see an interruption.
 const TICK: Duration = Duration::from_millis(100);
 /// What a wrapper such as `k3s` or `microk8s.ctr` finds its own programs by.
@@ -90,7 +94,7 @@ pub struct SystemRunner {
 impl Runner for SystemRunner {
     fn run(&self, call: &Call) -> Result<Output, Failure> {
         let started = Instant::now();
-        let result = run(call, &self.interrupt);
+        let result = run(call, &self.interrupt, LIMITS);
         tracing::debug!(
             program = %call.program.display(),
             args = %summarise(&call.args),
@@ -116,14 +120,23 @@ enum Event {
     Exited(std::io::Result<ExitStatus>),
 }
 
-fn run(call: &Call, interrupt: &Interrupt) -> Result<Output, Failure> {
+/// What a program may do; a test gives it less.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// [`OUTPUT_CAP`].
+    output: usize,
+    /// [`LINGER`].
+    linger: Duration,
+}
+
+fn run(call: &Call, interrupt: &Interrupt, limits: Limits) -> Result<Output, Failure> {
     let mut child = spawn(call)?;
     let group = Pid::from_raw(child.id().cast_signed());
     let (sender, events) = channel();
     read_stream(child.stdout.take(), sender.clone(), Event::Stdout);
     read_stream(child.stderr.take(), sender.clone(), Event::Stderr);
     thread::spawn(move || sender.send(Event::Exited(child.wait())));
-    let result = Progress::default().follow(call.kind, &events, interrupt);
+    let result = Progress::new(limits).follow(call.kind, &events, interrupt);
     match &result {
         Ok(_) | Err(Failure::NotStarted(_)) => {}
         // The group may be gone already; a removal isn't ended by us, whatever holds its output.
@@ -162,8 +175,8 @@ fn read_stream(stream: Option<impl Read + Send + 'static>, sender: Sender<Event>
 }
 
 /// What has come of a running program so far.
-#[derive(Default)]
 struct Progress {
+    limits: Limits,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     streams_ended: u8,
@@ -171,6 +184,10 @@ struct Progress {
 }
 
 impl Progress {
+    fn new(limits: Limits) -> Self {
+        Self { limits, stdout: Vec::new(), stderr: Vec::new(), streams_ended: 0, exited: None }
+    }
+
     fn follow(mut self, kind: CallKind, events: &Receiver<Event>, interrupt: &Interrupt) -> Result<Output, Failure> {
         let started = Instant::now();
         loop {
@@ -181,14 +198,14 @@ impl Progress {
             }
             match self.exited {
                 Some((status, _)) if self.streams_ended == 2 => return Ok(self.into_output(status)),
-                Some((_, since)) if since.elapsed() > LINGER => return Err(Failure::HeldOpen),
+                Some((_, since)) if since.elapsed() > self.limits.linger => return Err(Failure::HeldOpen),
                 Some(_) | None => {}
             }
             if let CallKind::Listing(timeout) = kind {
                 match () {
                     () if interrupt.is_set() => return Err(Failure::Interrupted),
                     () if started.elapsed() > timeout => return Err(Failure::TimedOut(timeout)),
-                    () if self.stdout.len().max(self.stderr.len()) > OUTPUT_CAP => return Err(Failure::Flooded),
+                    () if self.stdout.len().max(self.stderr.len()) > self.limits.output => return Err(Failure::Flooded),
                     () => {}
                 }
             }
@@ -197,8 +214,8 @@ impl Progress {
 
     fn take(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Stdout(bytes) => append(&mut self.stdout, &bytes),
-            Event::Stderr(bytes) => append(&mut self.stderr, &bytes),
+            Event::Stdout(bytes) => append(&mut self.stdout, &bytes, self.limits.output),
+            Event::Stderr(bytes) => append(&mut self.stderr, &bytes, self.limits.output),
             Event::StreamEnded => self.streams_ended += 1,
             Event::Exited(Ok(status)) => self.exited = Some((status, Instant::now())),
             Event::Exited(Err(error)) => return Err(Failure::NotStarted(error.to_string())),
@@ -213,8 +230,8 @@ impl Progress {
 }
 
 /// Keeps one chunk more than the cap, so that a flood shows, and drops the rest.
-fn append(stream: &mut Vec<u8>, bytes: &[u8]) {
-    if stream.len() <= OUTPUT_CAP {
+fn append(stream: &mut Vec<u8>, bytes: &[u8], cap: usize) {
+    if stream.len() <= cap {
         stream.extend_from_slice(bytes);
     }
 }
