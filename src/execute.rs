@@ -70,11 +70,13 @@ impl Executor<'_> {
             Ok(checks) => checks,
             Err(error) => return vec![Outcome::Failed(format!("not removed, as it can't be checked: {error:#}")); batch.len()],
         };
-        let going: Vec<&Removal> =
-            batch.iter().zip(&checks).filter(|(_, check)| **check == Check::Unchanged).map(|(removal, _)| removal).collect();
+        let goes = |(_, check): &(&Removal, &Check)| **check == Check::Unchanged;
+        let (going, staying): (Vec<_>, Vec<_>) = batch.iter().zip(&checks).partition(goes);
+        let going: Vec<&Removal> = going.into_iter().map(|(removal, _)| removal).collect();
+        let staying: BTreeSet<Reference> = staying.into_iter().flat_map(|(removal, _)| removal.references.clone()).collect();
         let references: Vec<Reference> = going.iter().flat_map(|removal| removal.references.clone()).collect();
         let removed = if going.is_empty() { Ok(Removed::default()) } else { self.ctr.remove(&references) };
-        let left = self.list_targets(going.iter().copied());
+        let left = self.list_targets(going.iter().copied()).and_then(|names| self.by_target(names.difference(&staying)));
         let judge = |(removal, check): (&Removal, Check)| match check {
             Check::Changed(why) => Outcome::Spared(why),
             Check::Gone => Outcome::Gone,
@@ -93,14 +95,15 @@ impl Executor<'_> {
         let filters: Vec<String> = batch.iter().flat_map(pairs).collect();
         let free = self.ctr.names_matching(&filters).context("list references again")?;
         let listed = self.list_targets(batch.iter())?;
-        let new = self.owners_of_new_names(batch, &listed)?;
+        // Whatever isn't as planned: new, pinned, or moved here, maybe from another image of the batch.
+        let strange = self.by_target(listed.difference(&free))?;
         // Uses last, as they change most.
         let uses = collect_uses(self.ctr, &self.inventory.snapshotters, &tops).context("list uses again")?;
         let check = |removal: &Removal| {
             if let Some(user) = uses.of(&removal.snapshots, &removal.references).first() {
                 return Check::Changed(format!("has come into use: {user}"));
             }
-            if let Some(name) = removal.digests.iter().find_map(|digest| new.get(digest)) {
+            if let Some(name) = names_leading_to(removal, &strange).find(|name| !removal.references.contains(name)) {
                 return Check::Changed(format!("has a new name: {name}"));
             }
             match removal.references.iter().find(|name| !free.contains(name)) {
@@ -119,12 +122,14 @@ impl Executor<'_> {
         self.ctr.names_matching(&filters).context("list references again")
     }
 
-    /// Names that have come since the plan, by the digest they lead to.
-    fn owners_of_new_names(&self, batch: &[Removal], listed: &BTreeSet<Reference>) -> Result<HashMap<Digest, Reference>> {
-        let known: BTreeSet<&Reference> = batch.iter().flat_map(|removal| &removal.references).collect();
-        let new: Vec<String> = listed.iter().filter(|name| !known.contains(name)).map(by_name).collect();
-        let records = self.ctr.records_matching(&new).context("look at new references")?;
-        Ok(records.into_iter().map(|record| (record.target, record.reference)).collect())
+    /// These names by the digest they lead to right now.
+    fn by_target<'b>(&self, names: impl Iterator<Item = &'b Reference>) -> Result<Names> {
+        let filters: Vec<String> = names.map(by_name).collect();
+        let mut all = Names::new();
+        for record in self.ctr.records_matching(&filters).context("look at references")? {
+            all.entry(record.target).or_default().insert(record.reference);
+        }
+        Ok(all)
     }
 
     fn measure(&self, gaps: &mut Vec<String>) -> Vec<Disk> {
@@ -143,6 +148,13 @@ impl Executor<'_> {
     }
 }
 
+/// Names by the digest they lead to.
+type Names = HashMap<Digest, BTreeSet<Reference>>;
+
+fn names_leading_to<'a>(removal: &Removal, names: &'a Names) -> impl Iterator<Item = &'a Reference> {
+    removal.digests.iter().filter_map(|digest| names.get(digest)).flatten()
+}
+
 /// What a re-check says of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Check {
@@ -151,7 +163,7 @@ enum Check {
     Changed(String),
 }
 
-fn outcome(removal: &Removal, removed: &Result<Removed>, left: &Result<BTreeSet<Reference>>) -> Outcome {
+fn outcome(removal: &Removal, removed: &Result<Removed>, left: &Result<Names>) -> Outcome {
     let complaint = || match removed {
         Ok(removed) => removed.complaints.last().cloned(),
         Err(error) => Some(format!("{error:#}")),
@@ -161,7 +173,7 @@ fn outcome(removal: &Removal, removed: &Result<Removed>, left: &Result<BTreeSet<
         Ok(left) => left,
         Err(error) => return Outcome::Failed(format!("can't tell whether it was removed: {error:#}")),
     };
-    if let Some(name) = removal.references.iter().find(|name| left.contains(name)) {
+    if let Some(name) = names_leading_to(removal, left).next() {
         return because(format!("still listed: {name}"));
     }
     let by_us = |removed: &Removed| removal.references.iter().any(|name| removed.references.contains(name));
@@ -297,6 +309,11 @@ mod tests {
         names
     }
 
+    fn assert_untouched(fake: &FakeContainerd, name: &str) {
+        let left = fake.names();
+        assert!(names_of(name).iter().all(|reference| left.contains(reference)), "{name} has lost a reference: {left:?}");
+    }
+
     fn assert_has_no_names(fake: &FakeContainerd, name: &str) {
         let left = fake.names();
         assert!(names_of(name).iter().all(|reference| !left.contains(reference)), "a reference of {name} is left: {left:?}");
@@ -375,6 +392,17 @@ mod tests {
     }
 
     #[test]
+    fn spares_an_image_to_which_a_name_of_its_neighbour_has_moved() {
+        let stage = Stage::with(&[A, B]);
+        let fake = stage.fake_where("images ls -q", |fake| fake.name(A, &digest_of(B)));
+        let execution = stage.run(&fake);
+        assert_eq!(stage.outcome(&execution, A), spared("has been pinned or moved: quay.io/a/a:1"));
+        assert_eq!(stage.outcome(&execution, B), spared("has a new name: quay.io/a/a:1"));
+        assert_untouched(&fake, A);
+        assert_untouched(&fake, B);
+    }
+
+    #[test]
     fn what_somebody_else_has_removed_is_gone() {
         let everything = |fake: &FakeContainerd| names_of(A).iter().for_each(|name| assert!(fake.unname(name)));
         for moment in ["images ls -q", "images rm"] {
@@ -438,6 +466,15 @@ mod tests {
             assert_eq!(execution.outcomes, [Outcome::Failed(why.into())]);
             assert_eq!(noted(&stage.state_path()), [image(A).id.to_string()], "what was cut off is finished by the next run");
         }
+    }
+
+    #[test]
+    fn an_image_that_was_named_anew_during_its_removal_is_not_removed() {
+        let stage = Stage::with(&[A, B]);
+        let fake = stage.fake_where("images rm", |fake| fake.name("quay.io/a/a:2", &digest_of(A)));
+        let execution = stage.run(&fake);
+        assert_eq!(stage.outcome(&execution, A), Outcome::Failed("still listed: quay.io/a/a:2".into()));
+        assert_eq!(stage.outcome(&execution, B), Outcome::Removed);
     }
 
     #[test]
