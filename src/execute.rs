@@ -165,7 +165,7 @@ enum Check {
 
 fn outcome(removal: &Removal, removed: &Result<Removed>, left: &Result<Names>) -> Outcome {
     let complaint = || match removed {
-        Ok(removed) => removed.complaints.last().cloned(),
+        Ok(removed) => removed.complaint_about(&removal.references).map(str::to_owned),
         Err(error) => Some(format!("{error:#}")),
     };
     let because = |what: String| Outcome::Failed(complaint().map_or(what.clone(), |complaint| format!("{what}: {complaint}")));
@@ -176,9 +176,8 @@ fn outcome(removal: &Removal, removed: &Result<Removed>, left: &Result<Names>) -
     if let Some(name) = names_leading_to(removal, left).next() {
         return because(format!("still listed: {name}"));
     }
-    let by_us = |removed: &Removed| removal.references.iter().any(|name| removed.references.contains(name));
     match removed {
-        Ok(removed) if !by_us(removed) => Outcome::Gone,
+        Ok(removed) if removed.found_nothing_of(&removal.references) => Outcome::Gone,
         Ok(_) | Err(_) => Outcome::Removed,
     }
 }
@@ -475,6 +474,49 @@ mod tests {
         let execution = stage.run(&fake);
         assert_eq!(stage.outcome(&execution, A), Outcome::Failed("still listed: quay.io/a/a:2".into()));
         assert_eq!(stage.outcome(&execution, B), Outcome::Removed);
+    }
+
+    #[test]
+    fn a_failing_image_does_not_stop_the_others_and_has_its_own_complaint() {
+        let stage = Stage::with(&[A, B, C]);
+        let fake = stage.fake().reacting(|fake, asked| {
+            let busy = |name: &&String| [A, B].contains(&name.as_str());
+            (asked.command == "images rm").then(|| {
+                let removed = asked.args.iter().filter(|name| !busy(name)).filter(|name| fake.unname(&Reference::new(name.as_str())));
+                let stdout = lines(removed);
+                let stderr = lines(asked.args.iter().filter(busy).map(|name| format!("unable to delete {name}: {} busy", &name[8..11])));
+                Ok(output(1, &stdout, &stderr))
+            })
+        });
+        let execution = stage.run(&fake);
+        for (name, why) in [
+            (A, "still listed: quay.io/a/a:1: unable to delete quay.io/a/a:1: a/a busy"),
+            (B, "still listed: quay.io/a/b:1: unable to delete quay.io/a/b:1: a/b busy"),
+        ] {
+            assert_eq!(stage.outcome(&execution, name), Outcome::Failed(why.into()));
+        }
+        assert_eq!(stage.outcome(&execution, C), Outcome::Removed);
+    }
+
+    #[test]
+    fn what_is_gone_after_an_error_was_removed_by_us() {
+        type Answer = fn(&Asked) -> Result<crate::process::Output, Failure>;
+        let answers: [Answer; 4] = [
+            |_| Ok(output(1, "", "ctr: rpc error: code = Unavailable\n")),
+            |asked| Ok(output(1, "", &format!("ctr: unable to delete {}: deadline exceeded\n", asked.args[0]))),
+            |_| Err(Failure::HeldOpen),
+            |asked| Ok(output(0, &format!("{}\n", asked.args[0]), "")),
+        ];
+        for answer in answers {
+            let stage = Stage::with(&[A]);
+            let fake = stage.fake().reacting(move |fake, asked| {
+                (asked.command == "images rm").then(|| {
+                    asked.args.iter().for_each(|name| assert!(fake.unname(&Reference::new(name.as_str()))));
+                    answer(asked)
+                })
+            });
+            assert_eq!(stage.run(&fake).outcomes, [Outcome::Removed]);
+        }
     }
 
     #[test]
