@@ -47,7 +47,7 @@ impl Executor<'_> {
             }
             state.begin(batch, self.inventory.taken_at);
             note(state, self.state_path, &mut gaps);
-            let batch_outcomes = self.run_batch(batch);
+            let batch_outcomes = self.run_batch(batch, state);
             for (removal, outcome) in batch.iter().zip(&batch_outcomes) {
                 (self.watch)(removal, outcome);
             }
@@ -65,14 +65,18 @@ impl Executor<'_> {
         Execution { reclaimed_bytes: disk::freed(&before, &disks), outcomes, disks, gaps }
     }
 
-    fn run_batch(&self, batch: &[Removal]) -> Vec<Outcome> {
+    fn run_batch(&self, batch: &[Removal], state: &mut State) -> Vec<Outcome> {
         let checks = match self.check(batch) {
             Ok(checks) => checks,
-            Err(error) => return vec![Outcome::Failed(format!("not removed, as it can't be checked: {error:#}")); batch.len()],
+            Err(error) => {
+                state.take_back(batch, self.inventory.taken_at);
+                return vec![Outcome::Failed(format!("not removed, as it can't be checked: {error:#}")); batch.len()];
+            }
         };
         let goes = |(_, check): &(&Removal, &Check)| **check == Check::Unchanged;
         let (going, staying): (Vec<_>, Vec<_>) = batch.iter().zip(&checks).partition(goes);
         let going: Vec<&Removal> = going.into_iter().map(|(removal, _)| removal).collect();
+        state.take_back(staying.iter().map(|(removal, _)| *removal), self.inventory.taken_at);
         let staying: BTreeSet<Reference> = staying.into_iter().flat_map(|(removal, _)| removal.references.clone()).collect();
         let references: Vec<Reference> = going.iter().flat_map(|removal| removal.references.clone()).collect();
         let removed = if going.is_empty() { Ok(Removed::default()) } else { self.ctr.remove(&references) };
@@ -604,6 +608,21 @@ mod tests {
         let ids: Vec<String> = stage.plan.removals.iter().map(|removal| removal.id.to_string()).collect();
         assert_eq!(*seen.lock().expect("lock"), [ids[..2].to_vec(), ids[2..].to_vec()]);
         assert!(noted(&stage.state_path()).is_empty());
+    }
+
+    #[test]
+    fn a_removal_that_was_never_begun_is_not_noted_as_begun() {
+        for command in ["images ls -q", SNAPSHOTS] {
+            let stage = Stage::with(&[A, B]);
+            let broken = command == SNAPSHOTS;
+            let fake = stage.fake().reacting(move |fake, asked| {
+                fake.start("late", &image(A));
+                fake.start("late", &image(B));
+                (broken && asked.command == command).then(failing)?
+            });
+            assert!(!stage.run(&fake).outcomes.contains(&Outcome::Removed));
+            assert!(noted(&stage.state_path()).is_empty());
+        }
     }
 
     #[test]

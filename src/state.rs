@@ -137,6 +137,12 @@ impl State {
         self.removing.extend(new);
     }
 
+    /// Takes back what [`State::begin`] noted at this time: nothing was done. One that was cut off before stays noted.
+    pub fn take_back<'a>(&mut self, removals: impl IntoIterator<Item = &'a Removal>, at: Timestamp) {
+        let ids: Vec<&ImageId> = removals.into_iter().map(|removal| &removal.id).collect();
+        self.removing.retain(|begun| begun.at != at || !ids.contains(&&begun.id));
+    }
+
     /// Forgets removals that were seen through.
     pub fn finish(&mut self, ids: &[ImageId]) {
         self.removing.retain(|begun| !ids.contains(&begun.id));
@@ -366,6 +372,16 @@ mod tests {
                 "{pulled_at:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_removal_that_was_taken_back_leaves_what_was_cut_off_before() {
+        let (_, mut state) = begun();
+        let before = state.clone();
+        let plan = Plan::new(&inventory(vec![image(APP), image("quay.io/a/other:1")]), &samples::policy());
+        state.begin(&plan.removals, at(5));
+        state.take_back(&plan.removals, at(5));
+        assert_eq!(state, before);
     }
 
     #[test]
