@@ -292,3 +292,254 @@ pub fn check_trusted(program: &Path, trusted: &[PathBuf]) -> Result<(), String> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use nix::sys::signal::kill;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Long enough for anything that is to end by itself.
+    const PATIENT: CallKind = CallKind::Listing(Duration::from_mins(5));
+    const SMALL: Limits = Limits { output: 64 << 10, linger: Duration::from_millis(200) };
+
+    fn start(kind: CallKind, script: &str, interrupt: &Interrupt) -> Result<Output, Failure> {
+        let args = ["-c".into(), script.into()].to_vec();
+        run(&Call { program: "/bin/sh".into(), args, kind }, interrupt, SMALL)
+    }
+
+    fn listing(script: &str) -> Result<Output, Failure> {
+        start(PATIENT, script, &Interrupt::default())
+    }
+
+    fn printed(script: &str) -> String {
+        listing(script).expect("output").stdout
+    }
+
+    fn interrupted() -> Interrupt {
+        let interrupt = Interrupt::default();
+        interrupt.set(Signal::SIGTERM);
+        interrupt
+    }
+
+    /// Process IDs that a script has written down.
+    fn noted(folder: &TempDir) -> Vec<Pid> {
+        let text = fs::read_to_string(folder.path().join("pids")).expect("process IDs");
+        text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a process ID"))).collect()
+    }
+
+    /// Does it run? A dead process that nobody has waited for does not.
+    fn runs(pid: Pid) -> bool {
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
+    }
+
+    /// SIGKILL is obeyed a moment after it was sent.
+    fn assert_ended(folder: &TempDir) {
+        let pids = noted(folder);
+        assert_eq!(pids.len(), 2);
+        while pids.iter().any(|&pid| runs(pid)) {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A program and its child that both note themselves and hang.
+    fn hangs(folder: &TempDir) -> String {
+        format!("sleep 300 & echo $! $$ >{}; wait", folder.path().join("pids").display())
+    }
+
+    #[test]
+    fn a_listing_that_hangs_is_ended_with_its_whole_group() {
+        let folder = tempfile::tempdir().expect("folder");
+        let timeout = Duration::from_secs(1);
+        assert_eq!(start(CallKind::Listing(timeout), &hangs(&folder), &Interrupt::default()), Err(Failure::TimedOut(timeout)));
+        assert_ended(&folder);
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_listing_with_its_whole_group() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (interrupt, script) = (Interrupt::default(), hangs(&folder));
+        thread::scope(|scope| {
+            let running = scope.spawn(|| start(PATIENT, &script, &interrupt));
+            while !fs::read_to_string(folder.path().join("pids")).is_ok_and(|text| text.ends_with('\n')) {
+                thread::sleep(Duration::from_millis(10));
+            }
+            interrupt.set(Signal::SIGINT);
+            assert_eq!(running.join().expect("a result"), Err(Failure::Interrupted));
+        });
+        assert_ended(&folder);
+    }
+
+    #[test]
+    fn nothing_ends_a_removal() {
+        let flood = "head -c 200000 /dev/zero; sleep 1; echo done >&2";
+        let output = start(CallKind::Removal, flood, &interrupted()).expect("output");
+        assert!(output.status.success());
+        assert_eq!(output.complaint(), "done");
+    }
+
+    #[test]
+    fn a_flood_on_either_stream_is_ended() {
+        for script in ["yes", "yes >&2"] {
+            assert_eq!(listing(script), Err(Failure::Flooded), "{script}");
+        }
+    }
+
+    #[test]
+    fn both_streams_are_read_at_once() {
+        let output = listing("head -c 60000 /dev/zero; head -c 60000 /dev/zero >&2; head -c 5000 /dev/zero").expect("output");
+        assert_eq!((output.stdout.len(), output.stderr.len()), (65_000, 60_000));
+    }
+
+    #[test]
+    fn a_grandchild_that_holds_the_output_is_told_of_and_ended() {
+        let folder = tempfile::tempdir().expect("folder");
+        let script = format!("sleep 300 & echo $! $$ >{}", folder.path().join("pids").display());
+        assert_eq!(listing(&script), Err(Failure::HeldOpen));
+        assert_ended(&folder);
+    }
+
+    #[test]
+    fn what_a_removal_leaves_behind_is_not_ended() {
+        let folder = tempfile::tempdir().expect("folder");
+        let script = format!("sleep 300 & echo $! >{}", folder.path().join("pids").display());
+        assert_eq!(start(CallKind::Removal, &script, &interrupted()), Err(Failure::HeldOpen));
+        let [left] = noted(&folder)[..] else { panic!("one process") };
+        assert!(runs(left));
+        kill(left, Signal::SIGKILL).expect("end it");
+    }
+
+    #[test]
+    fn a_program_leads_a_process_group_of_its_own() {
+        let pids = printed("echo $$; cut -d' ' -f5 /proc/$$/stat");
+        let [pid, group] = pids.lines().collect::<Vec<_>>()[..] else { panic!("{pids}") };
+        assert_eq!(pid, group);
+    }
+
+    #[test]
+    fn a_program_knows_nothing_of_our_surroundings() {
+        let call = Call { program: "/usr/bin/env".into(), args: Vec::new(), kind: PATIENT };
+        let environment = run(&call, &Interrupt::default(), SMALL).expect("output").stdout;
+        let mut variables: Vec<&str> = environment.lines().collect();
+        variables.sort_unstable();
+        assert_eq!(variables, ["HOME=/root", "LC_ALL=C", &format!("PATH={PATH}"), "TZ=UTC"]);
+        assert_eq!(printed("readlink /proc/self/fd/0; pwd"), "/dev/null\n/\n");
+    }
+
+    #[test]
+    fn a_failure_is_described_by_status_and_last_words() {
+        for (script, description) in [
+            ("exit 3", "exit status 3"),
+            ("echo one >&2; echo ' no such container ' >&2; echo >&2; exit 1", "exit status 1: no such container"),
+            ("kill -9 $$", "ended by signal 9"),
+            ("echo bye >&2; kill -15 $$", "ended by signal 15: bye"),
+            ("printf '\\033[2Jbad\\n' >&2; exit 1", "exit status 1: \\u{1b}[2Jbad"),
+        ] {
+            let output = listing(script).expect("output");
+            assert!(!output.status.success());
+            assert_eq!(output.describe_failure(), description);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_replaced() {
+        assert_eq!(printed("printf 'a\\377b'"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told_of() {
+        let call = Call { program: "/nonexistent/ctr".into(), args: Vec::new(), kind: PATIENT };
+        let failure = run(&call, &Interrupt::default(), SMALL).expect_err("no program");
+        assert!(failure.to_string().starts_with("could not be started: No such file"), "{failure}");
+    }
+
+    #[test]
+    fn a_log_names_the_first_arguments_only() {
+        let args: Vec<OsString> = (0..14).map(|i| i.to_string().into()).collect();
+        assert_eq!(summarise(&args), "0 1 2 3 4 5 6 7 8 9 10 11 and 2 more");
+        assert_eq!(summarise(&args[..2]), "0 1");
+    }
+
+    /// `bin/ctr` in a folder of root's.
+    fn program() -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("folder");
+        let program = folder.path().join("bin/ctr");
+        fs::create_dir(folder.path().join("bin")).expect("folder");
+        fs::write(&program, "").expect("file");
+        set_mode(&program, 0o755);
+        set_mode(&folder.path().join("bin"), 0o755);
+        (folder, program)
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("set the mode");
+    }
+
+    fn verdict(program: &Path) -> Result<(), String> {
+        check_trusted(program, &[])
+    }
+
+    #[test]
+    fn only_root_may_be_able_to_write_a_program_and_its_folders() {
+        let (folder, program) = program();
+        let bin = folder.path().join("bin");
+        assert_eq!(verdict(&program), Ok(()));
+        for (path, mode, trusted) in [
+            (&program, 0o775, false),
+            (&program, 0o757, false),
+            (&program, 0o1757, false),
+            (&bin, 0o775, false),
+            (&bin, 0o777, false),
+            (&bin, 0o1777, true),
+        ] {
+            set_mode(path, mode);
+            let error = format!("{} can be written by others than root", path.display());
+            assert_eq!(verdict(&program), if trusted { Ok(()) } else { Err(error) }, "{mode:o}");
+            set_mode(path, 0o755);
+        }
+    }
+
+    #[test]
+    fn a_program_and_its_folders_must_belong_to_root() {
+        let (folder, program) = program();
+        for path in [&program, &folder.path().join("bin")] {
+            chown(path, Some(65_534), None).expect("give it away");
+            assert_eq!(verdict(&program), Err(format!("{} belongs to user 65534, not to root", path.display())));
+            chown(path, Some(0), None).expect("take it back");
+        }
+        assert_eq!(verdict(&program), Ok(()));
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_not_trusted() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (ring, dangling) = (folder.path().join("ring"), folder.path().join("dangling"));
+        symlink(&ring, &ring).expect("link");
+        symlink("/nonexistent/ctr", &dangling).expect("link");
+        for path in [&ring, &dangling, Path::new("/nonexistent/ctr")] {
+            let error = verdict(path).expect_err("leads nowhere");
+            assert!(error.starts_with(&path.display().to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_folder_and_what_lies_below_it_is_exempt() {
+        let (folder, program) = program();
+        set_mode(&program, 0o777);
+        let link = folder.path().join("ctr");
+        symlink(&program, &link).expect("link");
+        for (trusted, path, exempt) in [
+            (folder.path().join("bin"), &program, true),
+            (folder.path().to_owned(), &program, true),
+            (folder.path().join("bin"), &link, true),
+            (folder.path().join("bi"), &program, false),
+            (folder.path().join("other"), &program, false),
+        ] {
+            assert_eq!(check_trusted(path, std::slice::from_ref(&trusted)).is_ok(), exempt, "{} in {}", path.display(), trusted.display());
+        }
+    }
+}
