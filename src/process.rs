@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -269,34 +269,63 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// May root start this program? It and each folder above it must belong to root, and nobody else may write there.
+/// May root start this program? It, each folder above it, and each link on the way must belong to root, and nobody else may
+/// write there.
 ///
 /// A folder of `trusted` and what lies below it is exempt. A sticky folder such as `/tmp` is no danger to a folder in it
 /// that belongs to root.
 pub fn check_trusted(program: &Path, trusted: &[PathBuf]) -> Result<(), String> {
-    use std::os::unix::fs::MetadataExt;
-    let real = program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?;
+    let wrong = |error: std::io::Error| format!("{}: {error}", program.display());
+    let real = program.canonicalize().map_err(wrong)?;
     if trusted.iter().any(|folder| real.starts_with(folder) || program.starts_with(folder)) {
         return Ok(());
     }
-    for place in real.ancestors() {
-        let metadata = place.metadata().map_err(|error| format!("{}: {error}", place.display()))?;
-        let others_write = metadata.mode() & 0o022 != 0;
-        let is_sticky_folder = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
-        if metadata.uid() != 0 {
-            return Err(format!("{} belongs to user {}, not to root", place.display(), metadata.uid()));
-        }
-        if others_write && !is_sticky_folder {
-            return Err(format!("{} can be written by others than root", place.display()));
-        }
+    way_to(program).map_err(wrong)?.iter().try_for_each(|place| check_place(place))
+}
+
+fn check_place(place: &Path) -> Result<(), String> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = place.symlink_metadata().map_err(|error| format!("{}: {error}", place.display()))?;
+    let is_sticky_folder = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
+    // Nobody writes to a link: whoever can replace it can write to its folder or owns it.
+    let others_write = metadata.mode() & 0o022 != 0 && !metadata.is_symlink();
+    if metadata.uid() != 0 {
+        return Err(format!("{} belongs to user {}, not to root", place.display(), metadata.uid()));
+    }
+    if others_write && !is_sticky_folder {
+        return Err(format!("{} can be written by others than root", place.display()));
     }
     Ok(())
+}
+
+/// Every folder and link that is passed on the way to a program that exists, and the program: it is started by the name we
+/// were given, as one program can be many by its name, so whoever turns a link decides what is started.
+fn way_to(program: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let (mut here, mut way) = (PathBuf::from("/"), vec![PathBuf::from("/")]);
+    let mut rest: Vec<OsString> = parts(program);
+    while let Some(part) = rest.pop() {
+        let next = if part == ".." { here.parent().unwrap_or(&here).to_owned() } else { here.join(part) };
+        way.push(next.clone());
+        if next.symlink_metadata()?.is_symlink() {
+            let target = next.read_link()?;
+            here = if target.is_absolute() { "/".into() } else { here };
+            rest.extend(parts(&target));
+        } else {
+            here = next;
+        }
+    }
+    Ok(way)
+}
+
+/// The names in a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    path.components().rev().filter(|part| !matches!(part, Component::RootDir)).map(|part| part.as_os_str().to_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 
     use nix::sys::signal::kill;
     use tempfile::TempDir;
@@ -512,6 +541,37 @@ mod tests {
             chown(path, Some(0), None).expect("take it back");
         }
         assert_eq!(verdict(&program), Ok(()));
+    }
+
+    #[test]
+    fn a_link_is_as_trusted_as_all_that_lies_on_its_way() {
+        let (folder, program) = program();
+        let (links, bin) = (folder.path().join("links"), folder.path().join("bin"));
+        fs::create_dir(&links).expect("folder");
+        let (link, relative, through) = (links.join("ctr"), links.join("relative"), folder.path().join("through"));
+        symlink(&program, &link).expect("link");
+        symlink("../links/ctr", &relative).expect("link");
+        symlink("links", &through).expect("link");
+        let ways = [&link, &relative, &through.join("ctr")];
+        for way in ways {
+            assert_eq!(verdict(way), Ok(()));
+        }
+        for (path, mode) in [(&program, 0o757), (&bin, 0o775), (&links, 0o775)] {
+            set_mode(path, mode);
+            for way in ways {
+                assert_eq!(verdict(way), Err(format!("{} can be written by others than root", path.display())), "{}", way.display());
+            }
+            set_mode(path, 0o755);
+        }
+    }
+
+    #[test]
+    fn a_link_that_somebody_else_can_turn_is_not_trusted() {
+        let (folder, program) = program();
+        let link = folder.path().join("ctr");
+        symlink(&program, &link).expect("link");
+        lchown(&link, Some(65_534), None).expect("give it away");
+        assert_eq!(verdict(&link), Err(format!("{} belongs to user 65534, not to root", link.display())));
     }
 
     #[test]
