@@ -228,10 +228,15 @@ impl Runner for FakeContainerd {
 fn matches(filter: &str, name: &Reference, (target, labels): &(Digest, String)) -> bool {
     let labelled = |key: &str| labels.split(',').any(|label| label.split('=').next() == Some(key.trim_matches('"')));
     filter.split(',').all(|condition| match condition.split_once("==").or_else(|| condition.split_once("~=")) {
-        Some(("name", value)) => value.trim_matches('"') == name.as_str(),
+        Some(("name", value)) => unquoted(value) == name.as_str(),
         Some(("target.digest", value)) => value == target.as_str(),
         Some((label, "\"^$\"")) => !labelled(label.strip_prefix("labels.").expect("a label")),
         None => labelled(condition.strip_prefix("labels.").expect("a label")),
         Some(_) => panic!("the fake ctr doesn't know the filter {condition}"),
     })
+}
+
+fn unquoted(value: &str) -> String {
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).expect("a quoted value");
+    inner.replace("\\\"", "\"").replace(r"\\", r"\")
 }
