@@ -586,6 +586,23 @@ mod tests {
     }
 
     #[test]
+    fn a_listing_that_shows_nothing_and_complains_is_an_error() {
+        for command in ["version", "content ls", "images ls -q", "images ls", "containers ls", "containers ls -q", SNAPSHOTS] {
+            let complaint = "ctr: transport is closing\n";
+            let error = format!("{:#}", collected_with(command, move |_| Some(Ok(output(0, "", complaint)))).expect_err(command));
+            assert!(error.contains(&format!("ctr {command}")) && error.ends_with(": showed nothing: ctr: transport is closing"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_warning_beside_an_empty_listing_is_no_error() {
+        for warning in ["time=\"2026-11-22T10:40:39Z\" level=warning msg=\"DEPRECATION: soon\"\n", "DEPRECATION: soon\n"] {
+            let node = collected_with("containers ls -q", move |_| Some(Ok(output(0, "", warning)))).expect("an inventory");
+            assert!(node.images.iter().flat_map(|image| &image.users).all(|user| user.kind == UserKind::Container));
+        }
+    }
+
+    #[test]
     fn an_image_whose_manifest_is_missing_has_an_unknown_use_and_the_others_do_not() {
         let target = &named(&collected_with("version", |_| None).expect("an inventory"), APP).digests[0].clone();
         let without = lines(ALL[1].content.lines().filter(|row| !row.starts_with(target.as_str())));

@@ -230,7 +230,13 @@ fn names(line: &str, name: &Reference) -> bool {
     line.split(['"', ' ']).any(|word| word.trim_end_matches([':', ',']) == name.as_str())
 }
 
+/// The output of a program that succeeded. One that shows nothing and complains didn't, whatever its exit code: an empty
+/// list would say that nothing is there.
 fn accept(output: Output) -> Result<String> {
+    let warns = |line: &str| line.trim().is_empty() || line.contains("level=warning") || line.starts_with("DEPRECATION");
+    if output.status.success() && output.stdout.is_empty() && !output.stderr.lines().all(warns) {
+        bail!("showed nothing: {}", output.complaint());
+    }
     if output.status.success() { Ok(output.stdout) } else { bail!("{}", output.describe_failure()) }
 }
 
