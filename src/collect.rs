@@ -177,3 +177,411 @@ fn booted_at(now: Timestamp) -> Option<Timestamp> {
 fn host_name() -> String {
     nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::inventory::UserKind;
+    use crate::inventory::samples::now;
+    use crate::plan::removal_order;
+    use crate::process::fake::{FakeContainerd, failing, lines, output};
+    use crate::process::{Failure, Output, Program};
+    use crate::reference::Digest;
+    use crate::runtime::containerd::blob_file;
+    use crate::runtime::ctr::by_pin;
+
+    const SNAPSHOTS: &str = "snapshots --snapshotter overlayfs ls";
+    const USAGE: &str = "snapshots --snapshotter overlayfs usage -b";
+    const APP: &str = "127.0.0.1:5000/fx/app3:v0";
+
+    /// What one version of containerd printed, with five pods on it.
+    #[derive(Clone, Copy)]
+    struct Recorded {
+        version: &'static str,
+        client_and_server: &'static str,
+        images: &'static str,
+        content: &'static str,
+        containers: &'static str,
+        snapshots: &'static str,
+    }
+
+    macro_rules! recorded {
+        ($folder:literal, $version:literal) => {
+            Recorded {
+                version: $version,
+                client_and_server: include_str!(concat!("../tests/fixtures/", $folder, "/ctr-version.out")),
+                images: include_str!(concat!("../tests/fixtures/", $folder, "/ctr-images-ls.out")),
+                content: include_str!(concat!("../tests/fixtures/", $folder, "/ctr-content-ls.out")),
+                containers: include_str!(concat!("../tests/fixtures/", $folder, "/ctr-containers-ls.out")),
+                snapshots: include_str!(concat!("../tests/fixtures/", $folder, "/ctr-snapshots-ls.out")),
+            }
+        };
+    }
+
+    const ALL: [Recorded; 3] = [recorded!("1.6", "1.6.20~ds1"), recorded!("1.7", "1.7.24~ds1"), recorded!("2.1", "2.1.9+unknown")];
+
+    impl Recorded {
+        fn fake(&self) -> FakeContainerd {
+            // No fixture asked for sandboxes alone: they are those that were made from the pause image.
+            let sandboxes = lines(self.rows_of_containers().filter(|(_, image)| image.contains("/pause:")).map(|(id, _)| id));
+            let listings = [
+                ("version", self.client_and_server),
+                ("content ls", self.content),
+                ("containers ls", self.containers),
+                ("containers ls -q", &sandboxes),
+                (SNAPSHOTS, self.snapshots),
+            ];
+            FakeContainerd::recorded(self.images, &listings)
+        }
+
+        /// ID and printed image.
+        fn rows_of_containers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+            self.containers.lines().skip(1).filter_map(|row| row.split_whitespace().next().zip(row.split_whitespace().nth(1)))
+        }
+
+        /// Name and target of each record, and whether its labels pin it.
+        fn rows_of_images(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+            self.images.lines().skip(1).map(|row| {
+                let words: Vec<&str> = row.split_whitespace().collect();
+                (words[0], words[2], words[words.len() - 1].contains("pinned="))
+            })
+        }
+
+        /// The names of each image: in these recordings no two manifests share a config.
+        fn names_by_target(&self) -> BTreeMap<&'static str, BTreeSet<Reference>> {
+            let mut groups = BTreeMap::<_, BTreeSet<Reference>>::new();
+            for (name, target, _) in self.rows_of_images() {
+                groups.entry(target).or_default().insert(Reference::new(name));
+            }
+            groups
+        }
+    }
+
+    /// A data folder in which each manifest that a name leads to was stored a day ago.
+    fn data_of(recorded: &Recorded) -> TempDir {
+        let folder = tempfile::tempdir().expect("folder");
+        for (_, target, _) in recorded.rows_of_images() {
+            store(folder.path(), &Digest::parse(target).expect("a digest"), Duration::from_hours(24));
+        }
+        folder
+    }
+
+    fn store(root: &Path, digest: &Digest, ago: Duration) {
+        let file = blob_file(root, digest);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("make it");
+        fs::write(&file, "a manifest").expect("write");
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(now().minus(ago).unix());
+        fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(time)).expect("set the time");
+    }
+
+    fn collected(fake: &FakeContainerd, root: &Path) -> Result<Inventory> {
+        let found = Found {
+            socket: "/fake/sock".into(),
+            kind: Kind::Containerd,
+            ctr: Some(Program { path: "/fake/ctr".into(), prefix: None }),
+            crictl: None,
+            config: root.join("config.toml"),
+            data: root.to_owned(),
+            daemon: None,
+            started_at: None,
+        };
+        let (wanted, kubelet, state, ctr) = (Wanted::default(), Kubelet::default(), State::default(), fake.ctr());
+        let probe = Probe {
+            runner: fake,
+            found: &found,
+            wanted: &wanted,
+            kubelet: &kubelet,
+            ctr: Some(&ctr),
+            crictl: None,
+            state: &state,
+            now: now(),
+        };
+        collect(&probe)
+    }
+
+    /// The inventory of 1.7, where `answer` is given to `command` instead.
+    fn collected_with(
+        command: &'static str,
+        answer: impl Fn(&FakeContainerd) -> Option<Result<Output, Failure>> + Send + Sync + 'static,
+    ) -> Result<Inventory> {
+        let data = data_of(&ALL[1]);
+        let fake = ALL[1].fake().reacting(move |fake, asked| (asked.command == command).then(|| answer(fake)).flatten());
+        collected(&fake, data.path())
+    }
+
+    fn named<'a>(inventory: &'a Inventory, name: &str) -> &'a Image {
+        inventory.images.iter().find(|image| image.references.contains(&Reference::new(name))).expect("an image of this name")
+    }
+
+    fn unknown_users(inventory: &Inventory) -> Vec<(&str, &str)> {
+        let users = inventory.images.iter().flat_map(|image| image.users.iter().map(move |user| (image, user)));
+        users.filter(|(_, user)| user.kind == UserKind::Unknown).map(|(image, user)| (image.display_name(), user.id.as_str())).collect()
+    }
+
+    #[test]
+    fn groups_all_references_of_an_image_under_its_id() {
+        for recorded in ALL {
+            let data = data_of(&recorded);
+            let node = collected(&recorded.fake(), data.path()).expect("an inventory");
+            let found: BTreeMap<&str, BTreeSet<Reference>> =
+                node.images.iter().map(|image| (image.id.as_str(), image.references.iter().cloned().collect())).collect();
+            let bare = |names: &BTreeSet<Reference>| names.iter().find(|name| name.is_bare_id()).expect("a bare ID").to_string();
+            let groups = recorded.names_by_target();
+            let expected: BTreeMap<String, &BTreeSet<Reference>> = groups.values().map(|names| (bare(names), names)).collect();
+            assert_eq!(found, expected.iter().map(|(id, names)| (id.as_str(), (*names).clone())).collect(), "{}", recorded.version);
+            for image in &node.images {
+                assert_eq!(image.references, removal_order(&image.references));
+                assert!(
+                    image
+                        .digests
+                        .iter()
+                        .any(|digest| groups.get(digest.as_str()).is_some_and(|names| names.contains(&image.references[0]))),
+                    "{image:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn knows_version_ages_and_pins() {
+        for recorded in ALL {
+            let data = data_of(&recorded);
+            let node = collected(&recorded.fake(), data.path()).expect("an inventory");
+            assert_eq!((node.runtime.version.as_str(), node.runtime.namespace.as_str()), (recorded.version, "k8s.io"));
+            let day_ago = Some(now().minus(Duration::from_hours(24)));
+            assert!(node.images.iter().all(|image| image.pulled_at == day_ago && image.pulled_at_source == Some(PulledAtSource::Blob)));
+            let pinned: BTreeSet<&str> = node.images.iter().filter(|image| image.pinned.is_some()).map(Image::display_name).collect();
+            let expected: BTreeSet<&str> =
+                recorded.rows_of_images().filter(|(name, _, pinned)| *pinned && name.contains('/')).map(|(name, ..)| name).collect();
+            assert_eq!(pinned, expected);
+            assert_eq!(pinned, BTreeSet::from(["registry.lab/pause:1"]));
+        }
+    }
+
+    #[test]
+    fn knows_who_uses_what_and_tells_sandboxes_from_containers() {
+        for recorded in ALL {
+            let data = data_of(&recorded);
+            let node = collected(&recorded.fake(), data.path()).expect("an inventory");
+            let users = node.images.iter().flat_map(|image| image.users.iter().map(move |user| (user.id.as_str(), (image, user.kind))));
+            let users: BTreeMap<&str, (&Image, UserKind)> = users.collect();
+            assert_eq!(users.len(), recorded.rows_of_containers().count(), "{}", recorded.version);
+            for (id, image) in recorded.rows_of_containers() {
+                let kind = if image == "registry.lab/pause:1" { UserKind::Sandbox } else { UserKind::Container };
+                assert_eq!(users[id], (named(&node, image), kind), "{id}");
+            }
+            assert_eq!(named(&node, "registry.lab/pause:1").users.len(), 5);
+            assert!(named(&node, APP).users.is_empty());
+        }
+    }
+
+    #[test]
+    fn opens_the_manifests_of_few_images_and_asks_for_them_once() {
+        for recorded in ALL {
+            let data = data_of(&recorded);
+            let fake = recorded.fake();
+            collected(&fake, data.path()).expect("an inventory");
+            let [asked] = &fake.args_of("images ls")[..] else { panic!("one call") };
+            let guessed = |name: &&str| Reference::new(*name).named().is_some_and(|named| named.registry == "127.0.0.1:5000");
+            let open = recorded.rows_of_images().map(|(name, ..)| name).filter(|name| !guessed(name)).count();
+            assert!(!asked.is_empty() && asked.len() <= open + by_pin().count(), "{} filters, {open} names without a digest", asked.len());
+            let calls = fake.calls();
+            assert!(calls.iter().all(|asked| !asked.command.ends_with("rm") && !asked.command.starts_with("leases")));
+            assert!(calls.len() <= 11, "{} calls", calls.len());
+        }
+    }
+
+    #[test]
+    fn a_listing_that_fails_is_an_error_that_names_it() {
+        for command in ["version", "content ls", "images ls -q", "images ls", "containers ls", "containers ls -q", SNAPSHOTS] {
+            let error = format!("{:#}", collected_with(command, |_| failing()).expect_err(command));
+            assert!(error.contains(&format!("ctr {command}")) && error.ends_with(": exit status 1: ctr: broken"), "{error}");
+            let error = collected_with(command, |_| Some(Err(Failure::Interrupted))).expect_err(command);
+            assert!(error.chain().any(|cause| cause.downcast_ref() == Some(&Failure::Interrupted)), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn the_second_listing_of_names_must_not_fail_either() {
+        let error = collected_with("images ls -q", |fake| (fake.args_of("images ls -q").len() == 2).then(failing)?).expect_err("broken");
+        assert!(format!("{error:#}").contains("list images: ctr images ls -q: "), "{error:#}");
+    }
+
+    #[test]
+    fn a_listing_that_is_cut_off_or_garbled_is_an_error_that_names_it() {
+        for (command, noun, whole) in [
+            ("version", "version", ALL[1].client_and_server),
+            ("content ls", "content", ALL[1].content),
+            ("images ls -q", "images", ALL[1].images),
+            ("images ls", "images", ALL[1].images),
+            ("containers ls", "containers", ALL[1].containers),
+            ("containers ls -q", "sandboxes", ALL[1].containers),
+            (SNAPSHOTS, "snapshots", ALL[1].snapshots),
+        ] {
+            // In the middle of a line.
+            let half = whole[..whole.len() / 2].trim_end().to_owned();
+            for text in [half, "<html>502 Bad Gateway".to_owned()] {
+                let answer = text.clone();
+                let result = collected_with(command, move |_| Some(Ok(output(0, &answer, ""))));
+                let error = format!("{:#}", result.expect_err(command));
+                assert!(error.contains(noun), "{command}, {text:.40}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_listing_that_shows_nothing_and_complains_is_an_error() {
+        for command in ["version", "content ls", "images ls -q", "images ls", "containers ls", "containers ls -q", SNAPSHOTS] {
+            let complaint = "ctr: transport is closing\n";
+            let error = format!("{:#}", collected_with(command, move |_| Some(Ok(output(0, "", complaint)))).expect_err(command));
+            assert!(error.contains(&format!("ctr {command}")) && error.ends_with(": showed nothing: ctr: transport is closing"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_warning_beside_an_empty_listing_is_no_error() {
+        for warning in ["time=\"2026-11-22T10:40:39Z\" level=warning msg=\"DEPRECATION: soon\"\n", "DEPRECATION: soon\n"] {
+            let node = collected_with("containers ls -q", move |_| Some(Ok(output(0, "", warning)))).expect("an inventory");
+            assert!(node.images.iter().flat_map(|image| &image.users).all(|user| user.kind == UserKind::Container));
+        }
+    }
+
+    #[test]
+    fn an_image_whose_manifest_is_missing_has_an_unknown_use_and_the_others_do_not() {
+        let target = &named(&collected_with("version", |_| None).expect("an inventory"), APP).digests[0].clone();
+        let without = lines(ALL[1].content.lines().filter(|row| !row.starts_with(target.as_str())));
+        let node = collected_with("content ls", move |_| Some(Ok(output(0, &without, "")))).expect("an inventory");
+        let missing = format!("its manifest {target} is missing");
+        let unknown = unknown_users(&node);
+        assert!(!unknown.is_empty() && unknown.iter().all(|(_, why)| *why == missing), "{unknown:?}");
+        assert!(unknown.contains(&(APP, &missing)));
+        let known = node.images.iter().filter(|image| !image.digests.contains(target)).count();
+        assert_eq!(known, 16, "the names of one image are concerned");
+    }
+
+    #[test]
+    fn an_image_that_is_not_unpacked_has_an_unknown_use() {
+        let config = named(&collected_with("version", |_| None).expect("an inventory"), APP).id.to_string();
+        let packed = |row: &str| {
+            if row.starts_with(&config) {
+                row.split(",containerd.io/gc.ref.snapshot").next().unwrap_or(row).to_owned()
+            } else {
+                row.to_owned()
+            }
+        };
+        let content = lines(ALL[1].content.lines().map(packed));
+        assert_ne!(content, ALL[1].content);
+        let node = collected_with("content ls", move |_| Some(Ok(output(0, &content, "")))).expect("an inventory");
+        assert_eq!(unknown_users(&node), [(APP, "it is not unpacked")]);
+    }
+
+    #[test]
+    fn an_image_with_a_hostile_name_has_an_unknown_use() {
+        let data = data_of(&ALL[1]);
+        let target = named(&collected(&ALL[1].fake(), data.path()).expect("an inventory"), APP).digests[0].clone();
+        for name in ["--all", "a\u{1b}[2Jb", "a\"b", "ä:1"] {
+            let fake = ALL[1].fake();
+            fake.name(name, &target);
+            let node = collected(&fake, data.path()).expect("an inventory");
+            let [(image, why)] = unknown_users(&node)[..] else { panic!("{name:?}: one image") };
+            assert_eq!(named(&node, name).display_name(), image);
+            assert!(why.starts_with("a name of it holds characters that no reference may hold: ") && !why.contains('\u{1b}'), "{why}");
+            assert_eq!(named(&node, APP).references, named(&node, name).references);
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_nowhere_any_more_is_a_gap() {
+        let node = collected_with("images ls", |fake| {
+            assert!(fake.unname(&Reference::new("registry.lab/multi0:v0")));
+            None
+        });
+        let node = node.expect("an inventory");
+        assert!(
+            node.gaps.iter().any(|gap| gap.contains("where 1 names lead can't be told, registry.lab/multi0:v0 first")),
+            "{:?}",
+            node.gaps
+        );
+        assert_eq!(node.images.len(), 17, "its bare ID is left");
+    }
+
+    #[test]
+    fn the_newest_manifest_tells_the_age_and_a_missing_one_nothing() {
+        let data = data_of(&ALL[1]);
+        let app = named(&collected(&ALL[1].fake(), data.path()).expect("an inventory"), APP).digests[0].clone();
+        store(data.path(), &app, Duration::from_mins(5));
+        let other =
+            Digest::parse(ALL[1].names_by_target().keys().find(|target| **target != app.as_str()).expect("another")).expect("a digest");
+        fs::remove_file(blob_file(data.path(), &other)).expect("take it away");
+        let node = collected(&ALL[1].fake(), data.path()).expect("an inventory");
+        assert_eq!(named(&node, APP).pulled_at, Some(now().minus(Duration::from_mins(5))));
+        let unknown: Vec<&Image> = node.images.iter().filter(|image| image.pulled_at.is_none()).collect();
+        assert!(matches!(unknown[..], [image] if image.digests.contains(&other) && image.pulled_at_source.is_none()));
+    }
+
+    #[test]
+    fn sizes_that_can_not_be_had_are_a_gap_and_hide_no_image() {
+        let with = collected_with("version", |_| None).expect("an inventory");
+        let without = collected_with(USAGE, |_| failing()).expect("an inventory");
+        let gap = format!("measure snapshots: ctr {USAGE}: exit status 1: ctr: broken");
+        assert!(without.gaps.contains(&gap) && !with.gaps.contains(&gap), "{:?}", without.gaps);
+        let users = |node: &Inventory| node.images.iter().map(|image| (image.id.clone(), image.users.clone())).collect::<Vec<_>>();
+        assert_eq!(users(&with), users(&without));
+        let bytes = |node: &Inventory| node.parts.iter().map(|part| part.bytes).sum::<u64>();
+        assert!(bytes(&with) > bytes(&without));
+    }
+
+    #[test]
+    fn what_the_daemon_does_not_tell_is_a_gap() {
+        let node = collected_with("version", |_| None).expect("an inventory");
+        assert!(node.gaps.iter().any(|gap| gap.starts_with("read containerd's configuration: ")), "{:?}", node.gaps);
+        assert_eq!(node.sandbox_image.names, []);
+        let data = data_of(&ALL[1]);
+        fs::write(data.path().join("config.toml"), "[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"registry.lab/pause:1\"\n")
+            .expect("write");
+        let node = collected(&ALL[1].fake(), data.path()).expect("an inventory");
+        assert_eq!(node.sandbox_image.names, [Reference::new("registry.lab/pause:1")]);
+        assert!(node.gaps.is_empty(), "{:?}", node.gaps);
+    }
+
+    #[test]
+    fn a_disk_that_can_not_be_measured_is_a_gap() {
+        let node = collected(&ALL[1].fake(), Path::new("/nonexistent")).expect("an inventory");
+        assert!(node.disks.is_empty());
+        assert!(node.gaps.iter().any(|gap| gap.starts_with("measure the image file system: ")), "{:?}", node.gaps);
+    }
+
+    #[test]
+    fn a_container_without_snapshot_and_image_is_a_gap() {
+        let rows = format!("{}lonely - io.containerd.runc.v2\n", ALL[1].containers);
+        let data = data_of(&ALL[1]);
+        let fake = ALL[1].fake().reacting(move |_, asked| match asked.command {
+            "containers ls" => Some(Ok(output(0, &rows, ""))),
+            "containers info" => Some(Ok(output(0, "{\"SnapshotKey\": \"\"}", ""))),
+            _ => None,
+        });
+        let node = collected(&fake, data.path()).expect("an inventory");
+        assert!(node.gaps.contains(&"container lonely has neither a snapshot nor an image".to_owned()), "{:?}", node.gaps);
+        let broken = ALL[1].fake().reacting(move |_, asked| match asked.command {
+            "containers ls" => Some(Ok(output(0, "CONTAINER IMAGE RUNTIME\nlonely - x\n", ""))),
+            "containers info" => failing(),
+            _ => None,
+        });
+        let error = format!("{:#}", collected(&broken, data.path()).expect_err("broken"));
+        assert!(error.contains("ctr containers info lonely: exit status 1: ctr: broken"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_node_has_an_empty_inventory() {
+        let data = tempfile::tempdir().expect("folder");
+        let fake = FakeContainerd::holding(&[]);
+        let node = collected(&fake, data.path()).expect("an inventory");
+        assert!(node.images.is_empty() && node.parts.is_empty());
+    }
+}

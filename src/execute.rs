@@ -146,8 +146,6 @@ struct Run<'a> {
 impl Run<'_> {
     fn batch(&mut self, positions: &[usize]) {
         let removals: Vec<&Removal> = positions.iter().map(|&i| &self.plan.removals[i]).collect();
-        self.state.begin(&removals, self.executor.inventory.taken_at);
-        self.note();
         let look = match self.executor.store.look(&removals, &self.unverified()) {
             Ok(look) => look,
             Err(error) => {
@@ -169,6 +167,8 @@ impl Run<'_> {
         }
         if !going.is_empty() {
             let removals: Vec<&Removal> = going.iter().map(|&i| &self.plan.removals[i]).collect();
+            self.state.begin(&removals, self.executor.inventory.taken_at);
+            self.note();
             let answer = self.executor.store.remove(&removals);
             self.open.push((going, answer));
         }
@@ -234,5 +234,521 @@ fn outcome(removal: &Removal, answer: &Result<Box<dyn Answer>>, left: Option<&Re
         (Some(_), Said::Refused(why)) => Outcome::Spared(why),
         (Some(name), Said::Complaint(why)) => Outcome::Failed(format!("still listed: {name}: {why}")),
         (Some(name), Said::Done | Said::Missing) => Outcome::Failed(format!("still listed: {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use nix::sys::signal::Signal;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+    use tempfile::TempDir;
+
+    use super::ctr::CtrStore;
+    use super::*;
+    use crate::inventory::Image;
+    use crate::inventory::samples::{digest_of, hash, image, inventory, policy, used_image};
+    use crate::process::Failure;
+    use crate::process::fake::{Asked, FakeContainerd, failing, lines, output};
+
+    const USED: &str = "quay.io/a/used:1";
+    const A: &str = "quay.io/a/a:1";
+    const B: &str = "quay.io/a/b:1";
+    const C: &str = "quay.io/a/c:1";
+    const SNAPSHOTS: &str = "snapshots --snapshotter overlayfs ls";
+    /// What is asked before a batch in which nothing has changed.
+    const CHECK: [&str; 2] = ["images ls -q", SNAPSHOTS];
+
+    /// A node with one image in use and these unused ones, the plan to remove them, and its containerd.
+    struct Stage {
+        node: Inventory,
+        plan: Plan,
+        folder: TempDir,
+        interrupt: Interrupt,
+        batch: usize,
+    }
+
+    impl Stage {
+        fn with(unused: &[&str]) -> Self {
+            let images = [used_image(USED)].into_iter().chain(unused.iter().copied().map(image)).collect();
+            let node = inventory(images);
+            let plan = Plan::new(&node, &policy());
+            assert_eq!(plan.removals.len(), unused.len());
+            Self { node, plan, folder: tempfile::tempdir().expect("folder"), interrupt: Interrupt::default(), batch: 100 }
+        }
+
+        fn in_batches_of(self, batch: usize) -> Self {
+            Self { batch, ..self }
+        }
+
+        fn fake(&self) -> FakeContainerd {
+            FakeContainerd::holding(&self.node.images)
+        }
+
+        /// One where something happens once, at the first call of `command`.
+        fn fake_where(&self, command: &'static str, happens: impl Fn(&FakeContainerd) + Send + Sync + 'static) -> FakeContainerd {
+            self.fake().reacting(move |fake, asked| {
+                if asked.command == command && fake.args_of(command).len() == 1 {
+                    happens(fake);
+                }
+                None
+            })
+        }
+
+        fn state_path(&self) -> std::path::PathBuf {
+            self.folder.path().join("state.json")
+        }
+
+        fn run(&self, fake: &FakeContainerd) -> Execution {
+            self.run_watched(fake, &|_, _| ())
+        }
+
+        fn run_watched(&self, fake: &FakeContainerd, watch: &dyn Fn(&Removal, &Outcome)) -> Execution {
+            let ctr = fake.ctr();
+            let (path, interrupt) = (self.state_path(), &self.interrupt);
+            let store = CtrStore { ctr: &ctr, inventory: &self.node };
+            let executor = Executor { store: &store, inventory: &self.node, state_path: &path, interrupt, batch: self.batch, watch };
+            let execution = executor.execute(&self.plan, &mut State::default().updated(&self.node));
+            assert_eq!(execution.outcomes.len(), self.plan.removals.len());
+            execution
+        }
+
+        fn position(&self, name: &str) -> usize {
+            self.plan.removals.iter().position(|removal| removal.id == image(name).id).expect("a planned removal")
+        }
+
+        fn outcome(&self, execution: &Execution, name: &str) -> Outcome {
+            execution.outcomes[self.position(name)].clone()
+        }
+
+        /// References of the planned removals from `first` on, in the order of the plan.
+        fn references(&self, removals: std::ops::Range<usize>) -> Vec<String> {
+            self.plan.removals[removals].iter().flat_map(|removal| &removal.references).map(ToString::to_string).collect()
+        }
+    }
+
+    fn commands(fake: &FakeContainerd) -> Vec<&'static str> {
+        fake.calls().iter().map(|asked| asked.command).collect()
+    }
+
+    /// IDs of the removals that the state file says are under way.
+    fn noted(path: &Path) -> Vec<String> {
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).expect("a state")).expect("JSON");
+        json["removing"].as_array().expect("a list").iter().map(|begun| begun["id"].as_str().expect("an ID").to_owned()).collect()
+    }
+
+    fn spared(why: &str) -> Outcome {
+        Outcome::Spared(why.to_owned())
+    }
+
+    fn names_of(name: &str) -> Vec<Reference> {
+        let mut names = image(name).references;
+        names.sort();
+        names
+    }
+
+    fn assert_untouched(fake: &FakeContainerd, name: &str) {
+        let left = fake.names();
+        assert!(names_of(name).iter().all(|reference| left.contains(reference)), "{name} has lost a reference: {left:?}");
+    }
+
+    fn assert_has_no_names(fake: &FakeContainerd, name: &str) {
+        let left = fake.names();
+        assert!(names_of(name).iter().all(|reference| !left.contains(reference)), "a reference of {name} is left: {left:?}");
+    }
+
+    #[test]
+    fn asks_as_often_before_a_batch_whatever_its_size() {
+        for count in [1, 10, 100] {
+            let names: Vec<String> = (0..count).map(|i| format!("quay.io/a/app:{i}")).collect();
+            let stage = Stage::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            let fake = stage.fake();
+            assert_eq!(stage.run(&fake).outcomes, vec![Outcome::Removed; count]);
+            let whole = [&CHECK[..], &["images rm", "images ls -q", "leases create", "leases delete", "images ls -q"]].concat();
+            assert_eq!(commands(&fake), whole, "{count} images");
+        }
+    }
+
+    #[test]
+    fn asks_anew_before_each_batch() {
+        let stage = Stage::with(&[A, B, C]).in_batches_of(1);
+        let fake = stage.fake();
+        stage.run(&fake);
+        let batch = [&CHECK[..], &["images rm"]].concat();
+        assert_eq!(commands(&fake)[..9], [&batch[..], &batch, &batch].concat());
+    }
+
+    #[test]
+    fn takes_all_references_of_each_image_away_in_removal_order() {
+        let stage = Stage::with(&[A, B, C]).in_batches_of(2);
+        let fake = stage.fake();
+        stage.run(&fake);
+        assert_eq!(fake.args_of("images rm"), [stage.references(0..2), stage.references(2..3)]);
+        assert_eq!(stage.plan.removals[0].references, image(stage.node.images[stage.plan.removals[0].position].display_name()).references);
+        let mut left = fake.names();
+        left.sort();
+        assert_eq!(left, names_of(USED));
+    }
+
+    #[test]
+    fn makes_no_removal_call_when_everything_is_spared() {
+        let stage = Stage::with(&[A, B]);
+        let fake = stage.fake_where("images ls -q", |fake| {
+            fake.start("late-a", &image(A));
+            fake.start("late-b", &image(B));
+        });
+        let execution = stage.run(&fake);
+        assert_eq!(stage.outcome(&execution, A), spared("has come into use: snapshot late-a"));
+        assert_eq!(stage.outcome(&execution, B), spared("has come into use: snapshot late-b"));
+        assert_eq!(commands(&fake), CHECK);
+    }
+
+    #[test]
+    fn spares_what_has_changed_since_the_plan_and_removes_the_rest() {
+        type Change = fn(&FakeContainerd);
+        let tag = Reference::new(A);
+        let cases: [(Change, &str); 7] = [
+            (|fake| fake.start("late", &image(A)), "has come into use: snapshot late"),
+            (|fake| fake.name("quay.io/a/a:2", &digest_of(A)), "has a new name: quay.io/a/a:2"),
+            (|fake| fake.name("import-2026-11-24", &digest_of(A)), "has a new name: import-2026-11-24"),
+            (|fake| fake.label(&Reference::new(A), "io.cri-containerd.pinned=pinned"), "has been pinned or moved: quay.io/a/a:1"),
+            (|fake| fake.label(&Reference::new(A), "a=b,io.cattle.k3s.pinned=pinned"), "has been pinned or moved: quay.io/a/a:1"),
+            (|fake| fake.label(&Reference::new(A), "io.cattle.rke2.pinned=pinned"), "has been pinned or moved: quay.io/a/a:1"),
+            (|fake| fake.name(A, &hash("pulled anew")), "has been pinned or moved: quay.io/a/a:1"),
+        ];
+        for (change, why) in cases {
+            let stage = Stage::with(&[A, B]);
+            let fake = stage.fake_where("images ls -q", change);
+            let execution = stage.run(&fake);
+            assert_eq!(stage.outcome(&execution, A), spared(why));
+            assert_eq!(stage.outcome(&execution, B), Outcome::Removed, "{why}");
+            let left = fake.names();
+            assert!(names_of(A).iter().all(|name| left.contains(name) || *name == tag), "{why}: {left:?}");
+            assert_has_no_names(&fake, B);
+        }
+    }
+
+    #[test]
+    fn spares_an_image_to_which_a_name_of_its_neighbour_has_moved() {
+        let stage = Stage::with(&[A, B]);
+        let fake = stage.fake_where("images ls -q", |fake| fake.name(A, &digest_of(B)));
+        let execution = stage.run(&fake);
+        assert_eq!(stage.outcome(&execution, A), spared("has been pinned or moved: quay.io/a/a:1"));
+        assert_eq!(stage.outcome(&execution, B), spared("has a new name: quay.io/a/a:1"));
+        assert_untouched(&fake, A);
+        assert_untouched(&fake, B);
+    }
+
+    #[test]
+    fn what_somebody_else_has_removed_is_gone() {
+        let everything = |fake: &FakeContainerd| names_of(A).iter().for_each(|name| assert!(fake.unname(name)));
+        for moment in ["images ls -q", "images rm"] {
+            let stage = Stage::with(&[A, B]);
+            let fake = stage.fake_where(moment, everything);
+            let execution = stage.run(&fake);
+            assert_eq!(stage.outcome(&execution, A), Outcome::Gone, "at {moment}");
+            assert_eq!(stage.outcome(&execution, B), Outcome::Removed, "at {moment}");
+        }
+    }
+
+    #[test]
+    fn a_check_that_fails_removes_nothing_and_does_not_stop_later_batches() {
+        for (command, nth) in [("images ls -q", 1), ("images ls", 1), (SNAPSHOTS, 1)] {
+            for failure in [None, Some(Failure::TimedOut(std::time::Duration::from_mins(2))), Some(Failure::HeldOpen)] {
+                let stage = Stage::with(&[A, B, C]).in_batches_of(2);
+                let first = stage.plan.removals[0].digests[0].clone();
+                let expected = failure.as_ref().map_or("broken".to_owned(), ToString::to_string);
+                let answer = Mutex::new(Some(failure.map_or_else(failing, |failure| Some(Err(failure)))));
+                let fake = stage.fake().reacting(move |fake, asked| {
+                    // A new name makes the records of names be looked at too.
+                    fake.name("quay.io/a/new:1", &first);
+                    (asked.command == command && fake.args_of(command).len() == nth)
+                        .then(|| answer.lock().expect("lock").take().flatten())?
+                });
+                let execution = stage.run(&fake);
+                for outcome in &execution.outcomes[..2] {
+                    let Outcome::Failed(why) = outcome else { panic!("{command}: {outcome:?}") };
+                    assert!(why.starts_with("not removed, as it can't be checked: ") && why.contains(&expected), "{why}");
+                }
+                assert_eq!(execution.outcomes[2], Outcome::Removed, "{command}");
+                assert_eq!(fake.args_of("images rm"), [stage.references(2..3)], "{command}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_still_listed_has_failed_whatever_the_program_says() {
+        for (code, stderr, why) in [
+            (0, "", "still listed: quay.io/a/a:1"),
+            (1, "", "still listed: quay.io/a/a:1: exit status 1"),
+            (
+                1,
+                "ctr: unable to delete quay.io/a/a:1: device busy\n",
+                "still listed: quay.io/a/a:1: ctr: unable to delete quay.io/a/a:1: device busy",
+            ),
+        ] {
+            let stage = Stage::with(&[A]);
+            let fake = stage.fake().reacting(move |fake, asked| {
+                let lie = lines(&asked.args);
+                // All but the tag go, as when it is cut off.
+                let last = asked.args.split_last().map(|(_, all_but_the_tag)| all_but_the_tag);
+                (asked.command == "images rm").then(|| {
+                    last.into_iter().flatten().for_each(|name| _ = fake.unname(&Reference::new(name.as_str())));
+                    Ok(output(code, &lie, stderr))
+                })
+            });
+            let execution = stage.run(&fake);
+            assert_eq!(execution.outcomes, [Outcome::Failed(why.into())]);
+            assert_eq!(noted(&stage.state_path()), [image(A).id.to_string()], "what was cut off is finished by the next run");
+        }
+    }
+
+    #[test]
+    fn an_image_that_was_named_anew_during_its_removal_is_not_removed() {
+        let stage = Stage::with(&[A, B]);
+        let fake = stage.fake_where("images rm", |fake| fake.name("quay.io/a/a:2", &digest_of(A)));
+        let execution = stage.run(&fake);
+        assert_eq!(stage.outcome(&execution, A), Outcome::Failed("still listed: quay.io/a/a:2".into()));
+        assert_eq!(stage.outcome(&execution, B), Outcome::Removed);
+    }
+
+    #[test]
+    fn a_failing_image_does_not_stop_the_others_and_has_its_own_complaint() {
+        let stage = Stage::with(&[A, B, C]);
+        let fake = stage.fake().reacting(|fake, asked| {
+            let busy = |name: &&String| [A, B].contains(&name.as_str());
+            (asked.command == "images rm").then(|| {
+                let removed = asked.args.iter().filter(|name| !busy(name)).filter(|name| fake.unname(&Reference::new(name.as_str())));
+                let stdout = lines(removed);
+                let stderr = lines(asked.args.iter().filter(busy).map(|name| format!("unable to delete {name}: {} busy", &name[8..11])));
+                Ok(output(1, &stdout, &stderr))
+            })
+        });
+        let execution = stage.run(&fake);
+        for (name, why) in [
+            (A, "still listed: quay.io/a/a:1: unable to delete quay.io/a/a:1: a/a busy"),
+            (B, "still listed: quay.io/a/b:1: unable to delete quay.io/a/b:1: a/b busy"),
+        ] {
+            assert_eq!(stage.outcome(&execution, name), Outcome::Failed(why.into()));
+        }
+        assert_eq!(stage.outcome(&execution, C), Outcome::Removed);
+    }
+
+    #[test]
+    fn what_is_gone_after_an_error_was_removed_by_us() {
+        type Answer = fn(&Asked) -> Result<crate::process::Output, Failure>;
+        let answers: [Answer; 4] = [
+            |_| Ok(output(1, "", "ctr: rpc error: code = Unavailable\n")),
+            |asked| Ok(output(1, "", &format!("ctr: unable to delete {}: deadline exceeded\n", asked.args[0]))),
+            |_| Err(Failure::HeldOpen),
+            |asked| Ok(output(0, &format!("{}\n", asked.args[0]), "")),
+        ];
+        for answer in answers {
+            let stage = Stage::with(&[A]);
+            let fake = stage.fake().reacting(move |fake, asked| {
+                (asked.command == "images rm").then(|| {
+                    asked.args.iter().for_each(|name| assert!(fake.unname(&Reference::new(name.as_str()))));
+                    answer(asked)
+                })
+            });
+            assert_eq!(stage.run(&fake).outcomes, [Outcome::Removed]);
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_verified_is_not_removed() {
+        let stage = Stage::with(&[A]);
+        let fake = stage
+            .fake()
+            .reacting(|fake, asked| (asked.command == "images ls -q" && !fake.args_of("images rm").is_empty()).then(failing)?);
+        let execution = stage.run(&fake);
+        let [Outcome::Failed(why)] = &execution.outcomes[..] else { panic!("{execution:?}") };
+        assert!(why.starts_with("can't tell whether it was removed: ") && why.ends_with("broken"), "{why}");
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_run_after_the_batch_that_runs() {
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let stage = Stage::with(&[A, B, C]).in_batches_of(2);
+            let interrupt = stage.interrupt.clone();
+            let fake = stage.fake_where("images rm", move |_| interrupt.set(signal));
+            let execution = stage.run(&fake);
+            assert_eq!(execution.outcomes, [Outcome::Removed, Outcome::Removed, Outcome::NotAttempted(NotAttempted::Interrupted)]);
+            assert_eq!(fake.args_of("images rm"), [stage.references(0..2)]);
+            assert_eq!(fake.args_of("leases delete").len(), 1, "what was removed is given back all the same");
+            assert!(noted(&stage.state_path()).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_interrupt_before_the_first_batch_leaves_everything() {
+        let stage = Stage::with(&[A, B]);
+        stage.interrupt.set(Signal::SIGTERM);
+        let fake = stage.fake();
+        assert_eq!(stage.run(&fake).outcomes, vec![Outcome::NotAttempted(NotAttempted::Interrupted); 2]);
+        assert!(fake.calls().is_empty());
+    }
+
+    #[test]
+    fn garbage_is_collected_once_and_only_after_a_removal() {
+        let stage = Stage::with(&[A, B, C]).in_batches_of(1);
+        let fake = stage.fake();
+        stage.run(&fake);
+        assert_eq!((fake.args_of("leases create").len(), fake.args_of("leases delete").len()), (1, 1));
+        let last_removal = commands(&fake).iter().rposition(|command| *command == "images rm").expect("a removal");
+        assert!(commands(&fake)[..last_removal].iter().all(|command| !command.starts_with("leases")));
+        for moment in ["images ls -q", "images rm"] {
+            let stage = Stage::with(&[A]);
+            let fake = stage.fake_where(moment, |fake| names_of(A).iter().for_each(|name| _ = fake.unname(name)));
+            assert_eq!(stage.run(&fake).outcomes, [Outcome::Gone]);
+            assert!(fake.args_of("leases create").is_empty(), "nothing was removed by us");
+        }
+    }
+
+    #[test]
+    fn a_collection_that_fails_is_a_gap() {
+        for command in ["leases create", "leases delete"] {
+            let stage = Stage::with(&[A]);
+            let fake = stage.fake().reacting(move |_, asked| (asked.command == command).then(failing)?);
+            let execution = stage.run(&fake);
+            assert_eq!(execution.outcomes, [Outcome::Removed]);
+            assert_eq!(execution.gaps, [format!("bytes may come free later: ctr {command}: exit status 1: ctr: broken")]);
+        }
+    }
+
+    #[test]
+    fn a_pull_beside_the_run_is_a_gap() {
+        let stage = Stage::with(&[A]);
+        let fake = stage.fake_where("images rm", |fake| fake.name("quay.io/a/new:1", &digest_of("quay.io/a/new:1")));
+        let execution = stage.run(&fake);
+        assert_eq!(execution.outcomes, [Outcome::Removed]);
+        assert!(execution.gaps[0].contains("pulled meanwhile"), "{:?}", execution.gaps);
+    }
+
+    #[test]
+    fn the_state_file_tells_what_is_being_removed_while_it_is_and_no_longer() {
+        let stage = Stage::with(&[A, B, C]).in_batches_of(2);
+        let (path, seen) = (stage.state_path(), std::sync::Arc::new(Mutex::new(Vec::new())));
+        let witness = seen.clone();
+        let fake = stage.fake().reacting(move |_, asked| {
+            if asked.command == "images rm" {
+                witness.lock().expect("lock").push(noted(&path));
+            }
+            None
+        });
+        stage.run(&fake);
+        let ids: Vec<String> = stage.plan.removals.iter().map(|removal| removal.id.to_string()).collect();
+        assert_eq!(*seen.lock().expect("lock"), [ids[..2].to_vec(), ids[2..].to_vec()]);
+        assert!(noted(&stage.state_path()).is_empty());
+    }
+
+    #[test]
+    fn a_removal_that_was_never_begun_is_not_noted_as_begun() {
+        for command in ["images ls -q", SNAPSHOTS] {
+            let stage = Stage::with(&[A, B]);
+            let broken = command == SNAPSHOTS;
+            let fake = stage.fake().reacting(move |fake, asked| {
+                fake.start("late", &image(A));
+                fake.start("late", &image(B));
+                (broken && asked.command == command).then(failing)?
+            });
+            assert!(!stage.run(&fake).outcomes.contains(&Outcome::Removed));
+            assert!(noted(&stage.state_path()).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_state_that_can_not_be_written_is_a_gap_and_stops_nothing() {
+        let stage = Stage::with(&[A]);
+        std::fs::create_dir(stage.state_path()).expect("a folder in its place");
+        let execution = stage.run(&stage.fake());
+        assert_eq!(execution.outcomes, [Outcome::Removed]);
+        assert!(execution.gaps.iter().any(|gap| gap.contains("can't be noted")), "{:?}", execution.gaps);
+    }
+
+    #[test]
+    fn every_outcome_is_told_when_it_is_known() {
+        let stage = Stage::with(&[A, B]).in_batches_of(1);
+        let fake = stage.fake_where("images ls -q", |fake| {
+            fake.start("late", &image(A));
+        });
+        let told = Mutex::new(Vec::new());
+        let execution = stage.run_watched(&fake, &|removal, outcome| {
+            told.lock().expect("lock").push((removal.id.clone(), outcome.clone(), fake.args_of("images rm").len()));
+        });
+        let told = told.into_inner().expect("told");
+        assert_eq!(told.iter().map(|(_, outcome, _)| outcome.clone()).collect::<Vec<_>>(), execution.outcomes);
+        assert_eq!(told.iter().map(|(id, ..)| id).collect::<Vec<_>>(), stage.plan.removals.iter().map(|r| &r.id).collect::<Vec<_>>());
+        assert!(told[0].2 < 2, "the first was told before the second batch");
+    }
+
+    /// Something that somebody else does at one of our calls.
+    #[derive(Debug, Clone, Copy)]
+    enum Meanwhile {
+        Starts,
+        Names,
+        Moves,
+        Pins,
+        Unnames,
+        Fails,
+        Lies,
+    }
+
+    fn meanwhile() -> impl Strategy<Value = Vec<(usize, Meanwhile, Index, Index)>> {
+        use Meanwhile::{Fails, Lies, Moves, Names, Pins, Starts, Unnames};
+        let what = select(&[Starts, Names, Moves, Pins, Unnames, Fails, Lies][..]);
+        prop::collection::vec((0..20_usize, what, any::<Index>(), any::<Index>()), 0..6)
+    }
+
+    fn happen(
+        fake: &FakeContainerd,
+        images: &[Image],
+        what: Meanwhile,
+        asked: &Asked,
+        (one, other): (Index, Index),
+    ) -> Option<Result<crate::process::Output, Failure>> {
+        let (image, target) = (one.get(images), &other.get(images).digests[0]);
+        let name = other.get(&image.references);
+        match what {
+            Meanwhile::Starts => fake.start("late", image),
+            Meanwhile::Names => fake.name("quay.io/a/late:1", target),
+            Meanwhile::Moves => fake.name(name.as_str(), target),
+            Meanwhile::Pins if fake.names().contains(name) => fake.label(name, "io.cri-containerd.pinned=pinned"),
+            Meanwhile::Pins => {}
+            Meanwhile::Unnames => _ = fake.unname(name),
+            Meanwhile::Fails => return failing(),
+            Meanwhile::Lies => return (asked.command == "images rm").then(|| Ok(output(0, &asked.args.join("\n"), ""))),
+        }
+        None
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn never_takes_away_what_was_not_planned_nor_only_a_part(unused in 1..6_usize, batch in 1..4_usize, events in meanwhile()) {
+            let names: Vec<String> = (0..unused).map(|i| format!("quay.io/a/app:{i}")).collect();
+            let stage = Stage::with(&names.iter().map(String::as_str).collect::<Vec<_>>()).in_batches_of(batch);
+            let (images, nth) = (stage.node.images.clone(), AtomicUsize::new(0));
+            let fake = stage.fake().reacting(move |fake, asked| {
+                let now = nth.fetch_add(1, Ordering::Relaxed);
+                let due = events.iter().filter(|event| event.0 == now);
+                due.fold(None, |answer, &(_, what, one, other)| happen(fake, &images, what, asked, (one, other)).or(answer))
+            });
+            let execution = stage.run(&fake);
+            let mut planned = stage.plan.removals.iter().zip(&execution.outcomes);
+            for args in fake.args_of("images rm") {
+                let mut rest = &args[..];
+                while !rest.is_empty() {
+                    let whole = |removal: &Removal| removal.references.iter().map(ToString::to_string).collect::<Vec<_>>();
+                    let next = planned.by_ref().find(|(removal, _)| rest.starts_with(&whole(removal)));
+                    prop_assert!(next.is_some(), "{rest:?} is no whole planned removal in the order of the plan");
+                    rest = &rest[next.map_or(0, |(removal, _)| removal.references.len())..];
+                }
+            }
+        }
     }
 }

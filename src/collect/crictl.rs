@@ -15,7 +15,7 @@ use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, Use
 use crate::plan::removal_order;
 use crate::reference::{Digest, Reference};
 use crate::runtime::Kind;
-use crate::runtime::containerd::Settings;
+use crate::runtime::containerd::{self, Settings};
 use crate::runtime::crictl::{CriContainer, CriImage, CriSandbox, Crictl};
 use crate::units::{Timestamp, printable};
 
@@ -196,10 +196,7 @@ fn origin(name: &Reference) -> Option<Origin> {
 fn pulled_at(image: &Image, kind: Kind, root: &Path) -> Option<Timestamp> {
     let modified = |path: PathBuf| fs::metadata(path).ok()?.modified().ok().map(Timestamp::from);
     match kind {
-        Kind::Containerd => {
-            let blobs = root.join("io.containerd.content.v1.content/blobs");
-            image.digests.iter().filter_map(|digest| modified(blobs.join(digest.algorithm()).join(digest.hex()))).max()
-        }
+        Kind::Containerd => containerd::pulled_at(root, &image.digests),
         Kind::CriO => {
             ["overlay", "vfs", "btrfs"].into_iter().find_map(|driver| modified(root.join(format!("{driver}-images")).join(image.id.hex())))
         }

@@ -4,15 +4,16 @@
 //! and names that the batch before has left. The other one is of snapshots: whoever uses an image stands on one, and has
 //! it before it is a container.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context, Result};
 
 use super::{Answer, Check, Look, Said, Store};
 use crate::inventory::Inventory;
 use crate::plan::Removal;
-use crate::reference::{Digest, ImageId, Reference};
-use crate::runtime::ctr::{Ctr, Removed, by_name, by_pin, by_target, elsewhere, other_names};
+use crate::reference::{Digest, Reference};
+use crate::runtime::containerd::pulled_at;
+use crate::runtime::ctr::{Ctr, Removed, by_name, by_target, elsewhere, other_names, pinned_at};
 use crate::uses::{Uses, list_snapshots};
 
 /// containerd behind `ctr`.
@@ -26,8 +27,9 @@ pub struct CtrStore<'a> {
 impl Store for CtrStore<'_> {
     fn look(&self, batch: &[&Removal], before: &[&Removal]) -> Result<Look> {
         let in_the_way = self.list_in_the_way(batch, before).context("list references again")?;
-        let new = self.targets_of_new_names(&in_the_way, batch, before)?;
-        let left = left(&in_the_way, before);
+        let targets = self.by_target(&in_the_way).context("look at references again")?;
+        let left = before.iter().filter_map(|removal| Some((removal.id.clone(), names_of(removal, &targets).next()?.clone())));
+        let left = left.collect();
         if batch.is_empty() {
             return Ok(Look { checks: Vec::new(), left });
         }
@@ -35,12 +37,13 @@ impl Store for CtrStore<'_> {
         let standing = self.uses().context("list uses again")?;
         let check = |removal: &&Removal| {
             let user = standing.of(&removal.snapshots, &[]).into_iter().next();
+            let named = names_of(removal, &targets).find(|name| !removal.references.contains(name));
             let moved = removal.references.iter().find(|name| in_the_way.contains(name));
-            let named = removal.digests.iter().find_map(|digest| new.get(digest));
             match (user, named, moved) {
                 (Some(user), _, _) => Check::Changed(format!("has come into use: {user}")),
                 (None, Some(name), _) => Check::Changed(format!("has a new name: {name}")),
                 (None, None, Some(name)) => Check::Changed(format!("has been pinned or moved: {name}")),
+                (None, None, None) if self.was_pulled_again(removal) => Check::Changed("was pulled again".into()),
                 (None, None, None) => Check::Unchanged,
             }
         };
@@ -62,33 +65,32 @@ impl Store for CtrStore<'_> {
     }
 }
 
+/// Names by the digest they lead to.
+type Names = HashMap<Digest, BTreeSet<Reference>>;
+
 impl CtrStore<'_> {
     fn list_in_the_way(&self, batch: &[&Removal], before: &[&Removal]) -> Result<BTreeSet<Reference>> {
         let moved = batch.iter().flat_map(|removal| removal.references.iter().map(|name| elsewhere(name, &removal.digests)));
         let named = batch.iter().flat_map(|removal| removal.digests.iter().map(|digest| other_names(digest, &removal.references)));
+        let pinned = batch.iter().flat_map(|removal| removal.digests.iter().flat_map(pinned_at));
         let left = before.iter().flat_map(|removal| &removal.digests).map(by_target);
-        let filters: Vec<String> = moved.chain(named).chain(left).chain(by_pin()).collect();
-        self.ctr.names_matching(&filters)
+        self.ctr.names_matching(&moved.chain(named).chain(pinned).chain(left).collect::<Vec<_>>())
     }
 
-    /// Where names lead that nobody knew at the time of the plan; there are hardly ever any.
-    fn targets_of_new_names(
-        &self,
-        listed: &BTreeSet<Reference>,
-        batch: &[&Removal],
-        before: &[&Removal],
-    ) -> Result<HashMap<Digest, Reference>> {
-        let planned: BTreeSet<&Reference> = batch.iter().chain(before).flat_map(|removal| &removal.references).collect();
-        let pinned = self.inventory.images.iter().filter(|image| image.pinned.is_some());
-        let pinned: BTreeSet<&Reference> = pinned.flat_map(|image| &image.references).collect();
-        let moved_in = |name: &&Reference| batch.iter().any(|removal| removal.references.contains(name));
-        let unknown = listed.iter().filter(|name| !pinned.contains(name)).filter(|name| !planned.contains(name) || moved_in(name));
-        let records = self.ctr.records_matching(&unknown.map(by_name).collect::<Vec<_>>()).context("look at new references")?;
-        let own = |name: &Reference, target: &Digest| {
-            batch.iter().any(|removal| removal.references.contains(name) && removal.digests.contains(target))
-        };
-        let new = records.into_iter().filter(|record| !own(&record.reference, &record.target));
-        Ok(new.map(|record| (record.target, record.reference)).collect())
+    /// Where names lead right now; there are hardly ever any to ask for.
+    fn by_target(&self, names: &BTreeSet<Reference>) -> Result<Names> {
+        let mut all = Names::new();
+        for record in self.ctr.records_matching(&names.iter().map(by_name).collect::<Vec<_>>())? {
+            all.entry(record.target).or_default().insert(record.reference);
+        }
+        Ok(all)
+    }
+
+    /// Has its content come anew since it was judged? Somebody removed it and needs it after all.
+    fn was_pulled_again(&self, removal: &Removal) -> bool {
+        let then = self.inventory.images[removal.position].pulled_at;
+        let now = self.inventory.disks.iter().filter_map(|disk| pulled_at(&disk.path, &removal.digests)).max();
+        now.is_some() && now > then
     }
 
     fn uses(&self) -> Result<Uses> {
@@ -98,21 +100,16 @@ impl CtrStore<'_> {
     }
 }
 
-fn left(listed: &BTreeSet<Reference>, before: &[&Removal]) -> BTreeMap<ImageId, Reference> {
-    let name = |removal: &&Removal| removal.references.iter().find(|name| listed.contains(name)).cloned();
-    before.iter().filter_map(|removal| Some((removal.id.clone(), name(removal)?))).collect()
+fn names_of<'a>(removal: &Removal, names: &'a Names) -> impl Iterator<Item = &'a Reference> {
+    removal.digests.iter().filter_map(|digest| names.get(digest)).flatten()
 }
 
 impl Answer for Removed {
     fn about(&self, removal: &Removal) -> Said {
-        let is_of = |line: &&String| removal.references.iter().any(|name| line.contains(name.as_str()));
-        let done = removal.references.iter().any(|name| self.references.contains(name));
-        // One that was cut off says nothing of any image, and of all of them.
-        let of_all = || self.complaints.last().filter(|_| self.references.is_empty());
-        match self.complaints.iter().rev().find(is_of).or_else(of_all) {
-            Some(line) => Said::Complaint(line.clone()),
-            None if done => Said::Done,
-            None => Said::Missing,
+        match self.complaint_about(&removal.references) {
+            _ if self.found_nothing_of(&removal.references) => Said::Missing,
+            Some(complaint) => Said::Complaint(complaint.to_owned()),
+            None => Said::Done,
         }
     }
 }

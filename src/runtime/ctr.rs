@@ -87,6 +87,8 @@ pub struct ContainerInfo {
 pub struct Removed {
     /// References it says it took away.
     pub references: BTreeSet<Reference>,
+    /// Did it exit with 0?
+    pub succeeded: bool,
     /// What it complained about, by line.
     pub complaints: Vec<String>,
 }
@@ -165,11 +167,12 @@ impl Ctr<'_> {
     pub fn remove(&self, references: &[Reference]) -> Result<Removed> {
         let names: Vec<String> = references.iter().map(ToString::to_string).collect();
         let output = self.start(CallKind::Removal, &["images", "rm"], &names)?;
-        let mut removed = Removed { references: output.stdout.lines().map(Reference::new).collect(), complaints: Vec::new() };
-        // A name that is missing is a warning and no failure; ctr 2.x speaks of what it deprecates.
-        let tells = |line: &&str| !line.trim().is_empty() && !line.contains("image not found") && !line.contains("DEPRECATION");
+        let mut removed = Removed { succeeded: output.status.success(), ..Removed::default() };
+        removed.references = output.stdout.lines().map(Reference::new).collect();
+        // ctr 2.x speaks of what it deprecates.
+        let tells = |line: &&str| !line.trim().is_empty() && !line.contains("DEPRECATION");
         removed.complaints = output.stderr.lines().filter(tells).map(printable).collect();
-        if !output.status.success() && removed.complaints.is_empty() {
+        if !removed.succeeded && removed.complaints.is_empty() {
             removed.complaints.push(output.describe_failure());
         }
         Ok(removed)
@@ -208,7 +211,32 @@ impl Ctr<'_> {
     }
 }
 
+impl Removed {
+    /// What it said about one of these references, or else its last words.
+    pub fn complaint_about(&self, references: &[Reference]) -> Option<&str> {
+        let about = |line: &&String| references.iter().any(|name| names(line, name));
+        self.complaints.iter().rev().find(about).or(self.complaints.last()).map(String::as_str)
+    }
+
+    /// Were these references gone before it came to them? A missing one is a warning of its own, and no error.
+    pub fn found_nothing_of(&self, references: &[Reference]) -> bool {
+        let missing = |line: &String| line.contains("not found") && references.iter().any(|name| names(line, name));
+        !references.iter().any(|name| self.references.contains(name)) && (self.succeeded || self.complaints.iter().any(missing))
+    }
+}
+
+/// Is `name` one of the words of a line, not just the beginning of a longer one?
+fn names(line: &str, name: &Reference) -> bool {
+    line.split(['"', ' ']).any(|word| word.trim_end_matches([':', ',']) == name.as_str())
+}
+
+/// The output of a program that succeeded. One that shows nothing and complains didn't, whatever its exit code: an empty
+/// list would say that nothing is there.
 fn accept(output: Output) -> Result<String> {
+    let warns = |line: &str| line.trim().is_empty() || line.contains("level=warning") || line.starts_with("DEPRECATION");
+    if output.status.success() && output.stdout.is_empty() && !output.stderr.lines().all(warns) {
+        bail!("showed nothing: {}", output.complaint());
+    }
     if output.status.success() { Ok(output.stdout) } else { bail!("{}", output.describe_failure()) }
 }
 
@@ -226,6 +254,11 @@ fn chunks(args: &[String]) -> impl Iterator<Item = &[String]> {
         rest = remainder;
         (!chunk.is_empty()).then_some(chunk)
     })
+}
+
+/// The filters that match pinned records that point to this digest.
+pub fn pinned_at(digest: &Digest) -> impl Iterator<Item = String> {
+    by_pin().map(move |pin| both(&by_target(digest), &pin))
 }
 
 /// The filter that matches records of this name.
@@ -427,6 +460,38 @@ mod tests {
     #[test]
     fn an_unknown_kind_of_snapshot_is_refused() {
         assert!(parse_snapshots("KEY PARENT KIND\nabc sha256:aa Frozen\n").is_err());
+    }
+
+    fn removed(succeeded: bool, stdout: &[&str], complaints: &[&str]) -> Removed {
+        let complaints = complaints.iter().map(ToString::to_string).collect();
+        Removed { references: stdout.iter().copied().map(Reference::new).collect(), succeeded, complaints }
+    }
+
+    #[test]
+    fn a_complaint_is_of_the_image_it_names() {
+        let complaints = ["unable to delete a/b:10: busy", "unable to delete a/b:1: full", "ctr: something else"];
+        let removed = removed(false, &[], &complaints);
+        for (name, complaint) in [("a/b:1", complaints[1]), ("a/b:10", complaints[0]), ("a/b", complaints[2])] {
+            assert_eq!(removed.complaint_about(&[Reference::new("x"), Reference::new(name)]), Some(complaint), "{name}");
+        }
+        assert_eq!(Removed::default().complaint_about(&[]), None);
+    }
+
+    #[test]
+    fn only_what_was_missing_was_removed_by_somebody_else() {
+        let missing = include_str!("../../tests/fixtures/1.7/ctr-images-rm-missing.err").trim();
+        for (removed, found_nothing) in [
+            (removed(true, &[], &[missing]), true),
+            (removed(true, &[], &[]), true),
+            (removed(false, &[], &[missing, "ctr: unable to delete other:1: busy"]), true),
+            (removed(true, &["nosuch:1"], &[]), false),
+            (removed(false, &["nosuch:1"], &[missing]), false),
+            (removed(false, &[], &["ctr: unable to delete nosuch:1: deadline exceeded"]), false),
+            (removed(false, &[], &["nosuch:10: image not found"]), false),
+            (removed(false, &[], &[]), false),
+        ] {
+            assert_eq!(removed.found_nothing_of(&[Reference::new("nosuch:1")]), found_nothing, "{removed:?}");
+        }
     }
 
     #[test]
