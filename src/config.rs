@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -351,9 +352,11 @@ fn merge(texts: &[(PathBuf, String)], flags: Vec<Flag>) -> Result<(Settings, Key
     let mut keys = defaults();
     for (path, text) in texts {
         // Checked whole by itself first, so that an error names this file and the place in it.
-        let locate = |error: toml::de::Error| ConfigError(describe(path, text, &error));
-        toml::from_str::<Settings>(text).map_err(locate)?;
-        let table = DeTable::parse(text).map_err(locate)?;
+        let table = DeTable::parse(text).map_err(|error| ConfigError(describe(path, text, &error, error.span())))?;
+        toml::from_str::<Settings>(text).map_err(|error| {
+            let at = error.span().map(|at| item_at_fault(table.get_ref(), &at).unwrap_or(at));
+            ConfigError(describe(path, text, &error, at))
+        })?;
         for (key, value, at) in flatten(table.get_ref()) {
             set(&mut keys, key, value, Source::File(path.clone(), line_and_column(text, at).0));
         }
@@ -428,9 +431,24 @@ fn plain(value: &DeValue<'_>) -> Value {
     }
 }
 
-/// `file:line:column: what is wrong: the text that is wrong`.
-fn describe(path: &Path, text: &str, error: &toml::de::Error) -> String {
-    let Some(span) = error.span() else {
+/// The item at fault, where the value at `at` is a list: `toml` tells only where the list begins.
+fn item_at_fault(table: &DeTable<'_>, at: &Range<usize>) -> Option<Range<usize>> {
+    let (section, key, items) = table.iter().find_map(|(section, body)| {
+        let (key, list) = body.get_ref().as_table()?.iter().find(|(_, value)| value.span() == *at)?;
+        Some((section.get_ref().to_string(), key.get_ref().to_string(), list.get_ref().as_array()?))
+    })?;
+    let accepts = |items: Vec<Value>| {
+        let body = Table::from_iter([(key.clone(), Value::Array(items))]);
+        Settings::deserialize(Table::from_iter([(section.clone(), Value::Table(body))])).is_ok()
+    };
+    // Where not even an empty list may stand, the list is at fault.
+    let wrong = items.iter().find(|item| accepts(Vec::new()) && !accepts(vec![plain(item.get_ref())]))?;
+    Some(wrong.span())
+}
+
+/// `file:line:column: the text that is wrong: what is wrong`.
+fn describe(path: &Path, text: &str, error: &toml::de::Error, at: Option<Range<usize>>) -> String {
+    let Some(span) = at else {
         return format!("{}: {}", path.display(), error.message());
     };
     let (line, column) = line_and_column(text, span.start);
@@ -491,7 +509,10 @@ mod tests {
         for (text, parts) in [
             ("[images]\nmin_age = \"1 houre\"\n", vec!["0.toml:2:11", "1 houre", "15m"]),
             ("[images]\nmin_age = 5\n", vec!["0.toml:2:11", "5", "expected a string"]),
-            ("[images]\nexclude = [\"a\", \"(\"]\n", vec!["0.toml:2:11", "\"(\"", "unclosed group", "grep"]),
+            ("[images]\nexclude = [\"a\", \"(\"]\n", vec!["0.toml:2:17: \"(\": ", "unclosed group", "grep"]),
+            ("[images]\nexclude = [\n  \"a\",\n  5,\n]\n", vec!["0.toml:4:3: 5: ", "expected a string"]),
+            ("[images]\nall = [true]\n", vec!["0.toml:2:7: [true]: ", "expected a boolean"]),
+            ("[images]\nagee = [\"(\"]\n", vec!["0.toml:2:1: agee: ", "min_age"]),
             ("[images]\nmin_agee = \"1h\"\n", vec!["0.toml:2:1", "min_agee", "min_age"]),
             ("[imagess]\n", vec!["0.toml:1:2", "imagess", "images"]),
             ("[images]\nall = \n", vec!["0.toml:2:"]),
@@ -499,7 +520,7 @@ mod tests {
             ("[pace]\nbatch = 0\n", vec!["0.toml:2:9", "1 to 1000"]),
             ("[runtime]\nctr = \"ctr\"\n", vec!["0.toml:2:7", "absolute path"]),
             ("[runtime]\nendpoint = \"tcp://x\"\n", vec!["0.toml:2:12", "unix://"]),
-            ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:14", "quay.io"]),
+            ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:15", "quay.io"]),
             ("[runtime]\nnamespace = \"--all\"\n", vec!["0.toml:2:13", "k8s.io"]),
         ] {
             let ConfigError(error) = merged(&[text], vec![]).expect_err(text);
