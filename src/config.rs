@@ -19,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use crate::policy::{Policy, Selectors};
+use crate::reference::Reference;
 use crate::runtime::Wanted;
 
 const FILE: &str = "/etc/nuke-images/config.toml";
@@ -203,7 +204,13 @@ checked_text!(
     |text| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
         let good = !text.is_empty() && text.chars().all(allowed);
-        good.then(|| text.to_owned()).ok_or_else(|| "write the host alone, with its port if it has one, as in quay.io or localhost:5000".into())
+        let host_alone = || "write the host alone, with its port if it has one, as in quay.io or localhost:5000".to_owned();
+        let named = Reference::new(format!("{text}/repository/image")).named().filter(|_| good).ok_or_else(host_alone)?;
+        match named.registry.as_str() {
+            registry if registry == text => Ok(named.registry),
+            _ if text == "index.docker.io" => Err("references say docker.io; write that".into()),
+            _ => Err(host_alone()),
+        }
     },
     Clone::clone
 );
@@ -521,6 +528,8 @@ mod tests {
             ("[runtime]\nctr = \"ctr\"\n", vec!["0.toml:2:7", "absolute path"]),
             ("[runtime]\nendpoint = \"tcp://x\"\n", vec!["0.toml:2:12", "unix://"]),
             ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:15", "quay.io"]),
+            ("[images]\nregistries = [\"library\"]\n", vec!["0.toml:2:15", "quay.io"]),
+            ("[images]\nregistries = [\"index.docker.io\"]\n", vec!["0.toml:2:15", "write that"]),
             ("[runtime]\nnamespace = \"--all\"\n", vec!["0.toml:2:13", "k8s.io"]),
         ] {
             let ConfigError(error) = merged(&[text], vec![]).expect_err(text);
