@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -318,7 +318,7 @@ impl std::error::Error for ConfigError {}
 pub fn load(file: Option<&Path>, flags: Vec<Flag>) -> Result<Config, ConfigError> {
     let files = match file {
         Some(file) => vec![file.to_owned()],
-        None => default_files()?,
+        None => default_files(Path::new(FILE), Path::new(DROP_INS))?,
     };
     let mut texts = Vec::new();
     for path in &files {
@@ -327,20 +327,27 @@ pub fn load(file: Option<&Path>, flags: Vec<Flag>) -> Result<Config, ConfigError
     merge(&texts, flags).map(|(settings, keys)| Config { settings, keys, files })
 }
 
-fn default_files() -> Result<Vec<PathBuf>, ConfigError> {
-    let mut files: Vec<PathBuf> = Path::new(FILE).exists().then(|| FILE.into()).into_iter().collect();
-    let entries = match fs::read_dir(DROP_INS) {
+/// The file, where there is one, and the drop-ins in order. A link that leads nowhere is there: it fails when it is read.
+fn default_files(file: &Path, drop_ins: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let mut files = Vec::new();
+    match fs::symlink_metadata(file) {
+        Ok(_) => files.push(file.to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(ConfigError(format!("{}: {error}", file.display()))),
+    }
+    let wrong = |error: io::Error| ConfigError(format!("{}: {error}", drop_ins.display()));
+    let entries = match fs::read_dir(drop_ins) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(files),
-        Err(error) => return Err(ConfigError(format!("{DROP_INS}: {error}"))),
+        Err(error) => return Err(wrong(error)),
     };
-    let mut drop_ins: Vec<PathBuf> = Vec::new();
+    let mut found: Vec<PathBuf> = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| ConfigError(format!("{DROP_INS}: {error}")))?.path();
-        drop_ins.extend((path.extension().is_some_and(|extension| extension == "toml")).then_some(path));
+        let path = entry.map_err(wrong)?.path();
+        found.extend((path.extension().is_some_and(|extension| extension == "toml")).then_some(path));
     }
-    drop_ins.sort();
-    files.extend(drop_ins);
+    found.sort();
+    files.extend(found);
     Ok(files)
 }
 
@@ -537,6 +544,32 @@ mod tests {
                 assert!(error.contains(part), "{text:?} gives {error:?}, without {part:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_is_there_but_can_not_be_read_is_an_error_and_not_an_absent_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, drop_ins) = (folder.path().join("config.toml"), folder.path().join("config.d"));
+        assert_eq!(default_files(&file, &drop_ins), Ok(vec![]));
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &file).expect("a link");
+        let files = default_files(&file, &drop_ins).expect("list");
+        assert_eq!(files, [file.as_path()]);
+        assert!(read(&files[0]).expect_err("leads nowhere").0.starts_with(&file.display().to_string()));
+        let below_a_file = folder.path().join("not-a-folder");
+        fs::write(&below_a_file, "").expect("a file");
+        assert!(default_files(&below_a_file.join("config.toml"), &drop_ins).is_err());
+        fs::remove_file(&file).expect("remove the link");
+        assert!(default_files(&file, &below_a_file).is_err());
+    }
+
+    #[test]
+    fn drop_ins_are_read_by_name_and_other_files_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["20.toml", "10.toml", "30.toml.bak", "README"] {
+            fs::write(folder.path().join(name), "").expect("a file");
+        }
+        let files = default_files(&folder.path().join("none.toml"), folder.path()).expect("list");
+        assert_eq!(files, ["10.toml", "20.toml"].map(|name| folder.path().join(name)));
     }
 
     #[test]
