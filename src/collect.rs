@@ -258,7 +258,7 @@ impl<'a> Parts<'a> {
             image.parts.push(part);
         }
         let times = image.digests.iter().filter_map(|digest| fs::metadata(self.blob_file(digest)).ok()?.modified().ok());
-        image.pulled_at = times.max().map(Timestamp::from);
+        image.pulled_at = times.max().and_then(Timestamp::of_file);
         image.pulled_at_source = image.pulled_at.map(|_| PulledAtSource::Blob);
     }
 
