@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use crate::policy::{Policy, Selectors};
+use crate::reference::Reference;
 use crate::runtime::{Choice, Kind, Wanted};
 
 const FILE: &str = "/etc/nuke-images/config.toml";
@@ -208,7 +210,13 @@ checked_text!(
     |text| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
         let good = !text.is_empty() && text.chars().all(allowed);
-        good.then(|| text.to_owned()).ok_or_else(|| "write the host alone, with its port if it has one, as in quay.io or localhost:5000".into())
+        let host_alone = || "write the host alone, with its port if it has one, as in quay.io or localhost:5000".to_owned();
+        let named = Reference::new(format!("{text}/repository/image")).named().filter(|_| good).ok_or_else(host_alone)?;
+        match named.registry.as_str() {
+            registry if registry == text => Ok(named.registry),
+            _ if text == "index.docker.io" => Err("references say docker.io; write that".into()),
+            _ => Err(host_alone()),
+        }
     },
     Clone::clone
 );
@@ -336,7 +344,7 @@ impl std::error::Error for ConfigError {}
 pub fn load(file: Option<&Path>, flags: Vec<Flag>) -> Result<Config, ConfigError> {
     let files = match file {
         Some(file) => vec![file.to_owned()],
-        None => default_files()?,
+        None => default_files(Path::new(FILE), Path::new(DROP_INS))?,
     };
     let mut texts = Vec::new();
     for path in &files {
@@ -345,20 +353,27 @@ pub fn load(file: Option<&Path>, flags: Vec<Flag>) -> Result<Config, ConfigError
     merge(&texts, flags).map(|(settings, keys)| Config { settings, keys, files })
 }
 
-fn default_files() -> Result<Vec<PathBuf>, ConfigError> {
-    let mut files: Vec<PathBuf> = Path::new(FILE).exists().then(|| FILE.into()).into_iter().collect();
-    let entries = match fs::read_dir(DROP_INS) {
+/// The file, where there is one, and the drop-ins in order. A link that leads nowhere is there: it fails when it is read.
+fn default_files(file: &Path, drop_ins: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let mut files = Vec::new();
+    match fs::symlink_metadata(file) {
+        Ok(_) => files.push(file.to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(ConfigError(format!("{}: {error}", file.display()))),
+    }
+    let wrong = |error: io::Error| ConfigError(format!("{}: {error}", drop_ins.display()));
+    let entries = match fs::read_dir(drop_ins) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(files),
-        Err(error) => return Err(ConfigError(format!("{DROP_INS}: {error}"))),
+        Err(error) => return Err(wrong(error)),
     };
-    let mut drop_ins: Vec<PathBuf> = Vec::new();
+    let mut found: Vec<PathBuf> = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| ConfigError(format!("{DROP_INS}: {error}")))?.path();
-        drop_ins.extend((path.extension().is_some_and(|extension| extension == "toml")).then_some(path));
+        let path = entry.map_err(wrong)?.path();
+        found.extend((path.extension().is_some_and(|extension| extension == "toml")).then_some(path));
     }
-    drop_ins.sort();
-    files.extend(drop_ins);
+    found.sort();
+    files.extend(found);
     Ok(files)
 }
 
@@ -377,9 +392,11 @@ fn merge(texts: &[(PathBuf, String)], flags: Vec<Flag>) -> Result<(Settings, Key
     let mut keys = defaults();
     for (path, text) in texts {
         // Checked whole by itself first, so that an error names this file and the place in it.
-        let locate = |error: toml::de::Error| ConfigError(describe(path, text, &error));
-        toml::from_str::<Settings>(text).map_err(locate)?;
-        let table = DeTable::parse(text).map_err(locate)?;
+        let table = DeTable::parse(text).map_err(|error| ConfigError(describe(path, text, &error, error.span())))?;
+        toml::from_str::<Settings>(text).map_err(|error| {
+            let at = error.span().map(|at| item_at_fault(table.get_ref(), &at).unwrap_or(at));
+            ConfigError(describe(path, text, &error, at))
+        })?;
         for (key, value, at) in flatten(table.get_ref()) {
             set(&mut keys, key, value, Source::File(path.clone(), line_and_column(text, at).0));
         }
@@ -454,9 +471,24 @@ fn plain(value: &DeValue<'_>) -> Value {
     }
 }
 
-/// `file:line:column: what is wrong: the text that is wrong`.
-fn describe(path: &Path, text: &str, error: &toml::de::Error) -> String {
-    let Some(span) = error.span() else {
+/// The item at fault, where the value at `at` is a list: `toml` tells only where the list begins.
+fn item_at_fault(table: &DeTable<'_>, at: &Range<usize>) -> Option<Range<usize>> {
+    let (section, key, items) = table.iter().find_map(|(section, body)| {
+        let (key, list) = body.get_ref().as_table()?.iter().find(|(_, value)| value.span() == *at)?;
+        Some((section.get_ref().to_string(), key.get_ref().to_string(), list.get_ref().as_array()?))
+    })?;
+    let accepts = |items: Vec<Value>| {
+        let body = Table::from_iter([(key.clone(), Value::Array(items))]);
+        Settings::deserialize(Table::from_iter([(section.clone(), Value::Table(body))])).is_ok()
+    };
+    // Where not even an empty list may stand, the list is at fault.
+    let wrong = items.iter().find(|item| accepts(Vec::new()) && !accepts(vec![plain(item.get_ref())]))?;
+    Some(wrong.span())
+}
+
+/// `file:line:column: the text that is wrong: what is wrong`.
+fn describe(path: &Path, text: &str, error: &toml::de::Error, at: Option<Range<usize>>) -> String {
+    let Some(span) = at else {
         return format!("{}: {}", path.display(), error.message());
     };
     let (line, column) = line_and_column(text, span.start);
@@ -517,7 +549,10 @@ mod tests {
         for (text, parts) in [
             ("[images]\nmin_age = \"1 houre\"\n", vec!["0.toml:2:11", "1 houre", "15m"]),
             ("[images]\nmin_age = 5\n", vec!["0.toml:2:11", "5", "expected a string"]),
-            ("[images]\nexclude = [\"a\", \"(\"]\n", vec!["0.toml:2:11", "\"(\"", "unclosed group", "grep"]),
+            ("[images]\nexclude = [\"a\", \"(\"]\n", vec!["0.toml:2:17: \"(\": ", "unclosed group", "grep"]),
+            ("[images]\nexclude = [\n  \"a\",\n  5,\n]\n", vec!["0.toml:4:3: 5: ", "expected a string"]),
+            ("[images]\nall = [true]\n", vec!["0.toml:2:7: [true]: ", "expected a boolean"]),
+            ("[images]\nagee = [\"(\"]\n", vec!["0.toml:2:1: agee: ", "min_age"]),
             ("[images]\nmin_agee = \"1h\"\n", vec!["0.toml:2:1", "min_agee", "min_age"]),
             ("[imagess]\n", vec!["0.toml:1:2", "imagess", "images"]),
             ("[images]\nall = \n", vec!["0.toml:2:"]),
@@ -527,7 +562,9 @@ mod tests {
             ("[runtime]\ncrictl = \"no\"\n", vec!["0.toml:2:10", "\"off\""]),
             ("[runtime]\nname = \"rkt\"\n", vec!["0.toml:2:8", "rkt", "cri-o"]),
             ("[runtime]\nendpoint = \"tcp://x\"\n", vec!["0.toml:2:12", "unix://"]),
-            ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:14", "quay.io"]),
+            ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:15", "quay.io"]),
+            ("[images]\nregistries = [\"library\"]\n", vec!["0.toml:2:15", "quay.io"]),
+            ("[images]\nregistries = [\"index.docker.io\"]\n", vec!["0.toml:2:15", "write that"]),
             ("[runtime]\nnamespace = \"--all\"\n", vec!["0.toml:2:13", "k8s.io"]),
         ] {
             let ConfigError(error) = merged(&[text], vec![]).expect_err(text);
@@ -535,6 +572,32 @@ mod tests {
                 assert!(error.contains(part), "{text:?} gives {error:?}, without {part:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_is_there_but_can_not_be_read_is_an_error_and_not_an_absent_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, drop_ins) = (folder.path().join("config.toml"), folder.path().join("config.d"));
+        assert_eq!(default_files(&file, &drop_ins), Ok(vec![]));
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &file).expect("a link");
+        let files = default_files(&file, &drop_ins).expect("list");
+        assert_eq!(files, [file.as_path()]);
+        assert!(read(&files[0]).expect_err("leads nowhere").0.starts_with(&file.display().to_string()));
+        let below_a_file = folder.path().join("not-a-folder");
+        fs::write(&below_a_file, "").expect("a file");
+        assert!(default_files(&below_a_file.join("config.toml"), &drop_ins).is_err());
+        fs::remove_file(&file).expect("remove the link");
+        assert!(default_files(&file, &below_a_file).is_err());
+    }
+
+    #[test]
+    fn drop_ins_are_read_by_name_and_other_files_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["20.toml", "10.toml", "30.toml.bak", "README"] {
+            fs::write(folder.path().join(name), "").expect("a file");
+        }
+        let files = default_files(&folder.path().join("none.toml"), folder.path()).expect("list");
+        assert_eq!(files, ["10.toml", "20.toml"].map(|name| folder.path().join(name)));
     }
 
     #[test]

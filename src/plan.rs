@@ -47,8 +47,8 @@ pub enum Refusal {
     JustStarted {
         /// `machine` or `runtime`.
         what: &'static str,
-        /// How long it has been up.
-        uptime: Duration,
+        /// How long it has been up; `None` where its start lies in the future, so that nobody knows.
+        uptime: Option<Duration>,
         /// What is asked for.
         min_uptime: Duration,
     },
@@ -104,8 +104,9 @@ fn refusals(inventory: &Inventory, policy: &Policy) -> Vec<Refusal> {
     let idle = inventory.images.iter().flat_map(|image| &image.users).all(|user| user.kind == UserKind::Unknown);
     let nothing_in_use = (idle && !policy.allow_idle).then_some(Refusal::NothingInUse);
     let young = |what: &'static str, start: Option<Timestamp>| {
-        let uptime = inventory.taken_at.since(start?)?;
-        (uptime < policy.min_uptime).then_some(Refusal::JustStarted { what, uptime, min_uptime: policy.min_uptime })
+        // A clock that was set back after the start hides how long ago that was: it may have been a moment.
+        let uptime = inventory.taken_at.since(start?);
+        (uptime.unwrap_or_default() < policy.min_uptime).then_some(Refusal::JustStarted { what, uptime, min_uptime: policy.min_uptime })
     };
     let starts = [young("machine", inventory.booted_at), young("runtime", inventory.runtime_started_at)];
     nothing_in_use.into_iter().chain(starts.into_iter().flatten()).collect()
@@ -124,10 +125,14 @@ impl Refusal {
     pub fn words(&self) -> (String, &'static str) {
         match self {
             Self::NothingInUse => ("nothing at all is in use on this node".into(), "if that is right, set allow_idle = true in [safety]"),
-            Self::JustStarted { what, uptime, min_uptime } => (
-                format!("the {what} has been up for {} only, min_uptime is {}", human_span(*uptime), human_span(*min_uptime)),
-                "run again later, or set min_uptime in [safety]",
-            ),
+            Self::JustStarted { what, uptime, min_uptime } => {
+                let min_uptime = human_span(*min_uptime);
+                let problem = match uptime {
+                    Some(uptime) => format!("the {what} has been up for {} only, min_uptime is {min_uptime}", human_span(*uptime)),
+                    None => format!("the start of the {what} lies in the future, min_uptime is {min_uptime}"),
+                };
+                (problem, "run again later, or set min_uptime in [safety]")
+            }
         }
     }
 }
@@ -264,7 +269,7 @@ mod tests {
     fn refuses_while_machine_or_runtime_have_just_started() {
         let minutes = |minutes| Some(now().minus(Duration::from_mins(minutes)));
         let refusal =
-            |what, minutes| Refusal::JustStarted { what, uptime: Duration::from_mins(minutes), min_uptime: Duration::from_mins(30) };
+            |what, minutes| Refusal::JustStarted { what, uptime: Some(Duration::from_mins(minutes)), min_uptime: Duration::from_mins(30) };
         for (booted_at, runtime_started_at, refusals) in [
             (minutes(29), minutes(12), vec![refusal("machine", 29), refusal("runtime", 12)]),
             (minutes(300), minutes(29), vec![refusal("runtime", 29)]),
@@ -279,8 +284,18 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_lies_in_the_future_may_have_been_a_moment_ago() {
+        let tomorrow = Some(Timestamp::from_unix(now().unix() + 86_400));
+        let refusal = |what| Refusal::JustStarted { what, uptime: None, min_uptime: Duration::from_mins(30) };
+        let node = Inventory { booted_at: tomorrow, runtime_started_at: tomorrow, ..inventory(vec![used_image("quay.io/a/app:1")]) };
+        assert_eq!(Plan::new(&node, &policy()).refusals, [refusal("machine"), refusal("runtime")]);
+        assert_eq!(Plan::new(&node, &Policy { min_uptime: Duration::ZERO, ..policy() }).refusals, []);
+        assert_eq!(refusal("runtime").words().0, "the start of the runtime lies in the future, min_uptime is 30 min");
+    }
+
+    #[test]
     fn an_idle_node_is_refused_to_a_person_too_a_young_one_only_to_a_timer() {
-        let young = Refusal::JustStarted { what: "runtime", uptime: Duration::from_mins(12), min_uptime: Duration::from_mins(30) };
+        let young = Refusal::JustStarted { what: "runtime", uptime: Some(Duration::from_mins(12)), min_uptime: Duration::from_mins(30) };
         assert!(Refusal::NothingInUse.holds_when_attended());
         assert!(!young.holds_when_attended());
         assert_eq!(young.words().0, "the runtime has been up for 12 min only, min_uptime is 30 min");

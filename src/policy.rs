@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde::Serialize;
 
-use crate::inventory::{Image, Inventory};
+use crate::inventory::{Image, Inventory, PulledAtSource};
 use crate::reference::{Named, Reference};
 use crate::units::{Timestamp, human_span};
 
@@ -114,7 +114,7 @@ pub fn judge(image: &Image, inventory: &Inventory, policy: &Policy) -> Verdict {
     let choices = if stranded { &CHOICES[1..] } else { &CHOICES[..] };
     first(choices).unwrap_or_else(|| match (stranded, age(image, inventory.taken_at)) {
         (true, _) => Verdict::Remove(Remove::Stranded, "an earlier tool took its names away and left its content".into()),
-        (false, Some(age)) => Verdict::Remove(Remove::Unused, format!("nothing uses it, pulled {} ago", human_span(age))),
+        (false, Some(age)) => Verdict::Remove(Remove::Unused, format!("nothing uses it, {} {} ago", since_what(image), human_span(age))),
         (false, None) => Verdict::Remove(Remove::Unused, "nothing uses it".into()),
     })
 }
@@ -238,8 +238,16 @@ fn too_young(image: &Image, inventory: &Inventory, policy: &Policy) -> Option<St
     match inventory.taken_at.since(since) {
         Some(age) if age >= policy.min_age => None,
         Some(age) if image.renamed_at == Some(since) => Some(format!("named anew {} ago, min age {min_age}", human_span(age))),
-        Some(age) => Some(format!("pulled {} ago, min age {min_age}", human_span(age))),
+        Some(age) => Some(format!("{} {} ago, min age {min_age}", since_what(image), human_span(age))),
         None => Some(format!("its time lies in the future, min age {min_age}")),
+    }
+}
+
+/// What `pulled_at` really tells.
+fn since_what(image: &Image) -> &'static str {
+    match image.pulled_at_source {
+        Some(PulledAtSource::FirstSeen) => "first seen",
+        Some(PulledAtSource::Blob | PulledAtSource::Kubelet) | None => "pulled",
     }
 }
 
@@ -699,6 +707,17 @@ mod tests {
         ] {
             let node = inventory(vec![Image { pulled_at, renamed_at, ..image("quay.io/a/app:1") }]);
             assert_eq!(verdict(&node, &policy()), (reason, detail.into()), "{pulled_at:?} {renamed_at:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_of_which_only_the_first_sight_is_known_is_not_called_pulled() {
+        let seen =
+            |hours| Image { pulled_at: hours_ago(hours), pulled_at_source: Some(PulledAtSource::FirstSeen), ..image("quay.io/a/app:1") };
+        for (hours, expected) in
+            [(0, ("too_young", "first seen 0 s ago, min age 1 h")), (24, ("unused", "nothing uses it, first seen 24 h ago"))]
+        {
+            assert_eq!(verdict(&inventory(vec![seen(hours)]), &policy()), (expected.0, expected.1.into()));
         }
     }
 

@@ -19,8 +19,8 @@ use crate::reference::Reference;
 /// Folders of kubeadm, k3s and RKE2.
 const FOLDERS: [&str; 3] =
     ["/etc/kubernetes/manifests", "/var/lib/rancher/k3s/agent/pod-manifests", "/var/lib/rancher/rke2/agent/pod-manifests"];
-/// Largest manifest that is read; etcd would not take a pod of this size.
-const CAP: u64 = 4 << 20;
+/// Largest manifest that the kubelet reads (`maxConfigLength` in `pkg/kubelet/config/common.go`).
+const CAP: u64 = 10 << 20;
 
 /// All manifests on this node, and what could not be understood. A folder that can't be read is an error: it hides uses.
 ///
@@ -132,6 +132,14 @@ mod tests {
         let (images, gap) = parse_manifest("spec:\n  containers:\n  - image: quay.io/a/b:1\n   command: [\"x\n\t image: 'c:2'");
         assert_eq!(images, [Reference::new("c:2"), Reference::new("quay.io/a/b:1")].map(|r| r));
         assert!(gap.is_some());
+    }
+
+    #[test]
+    fn reads_as_much_of_a_manifest_as_the_kubelet_does() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let comment = format!("# {}\n", "x".repeat(5 << 20));
+        fs::write(file.path(), format!("spec:\n  containers:\n{comment}  - image: a:1\n")).expect("write");
+        assert_eq!(names(&read_capped(file.path()).expect("read")), ["a:1"]);
     }
 
     #[test]

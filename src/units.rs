@@ -37,6 +37,13 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The time of a file; `None` at the beginning of 1970 or before it, which is what is written where there was no clock.
+    pub fn of_file(time: SystemTime) -> Option<Self> {
+        Some(Self::from(time)).filter(|time| time.0 > 0)
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         Self(time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
@@ -112,6 +119,14 @@ mod tests {
     #[test]
     fn a_timestamp_far_away_is_written_without_a_panic() {
         assert_eq!(Timestamp::from_unix(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn a_file_from_before_time_was_counted_has_no_time() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Timestamp::of_file(UNIX_EPOCH - second), None);
+        assert_eq!(Timestamp::of_file(UNIX_EPOCH), None);
+        assert_eq!(Timestamp::of_file(UNIX_EPOCH + second), Some(Timestamp::from_unix(1)));
     }
 
     #[test]

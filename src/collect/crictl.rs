@@ -194,7 +194,7 @@ fn origin(name: &Reference) -> Option<Origin> {
 
 /// The time of the file in which each runtime keeps the manifest or the record of an image.
 fn pulled_at(image: &Image, kind: Kind, root: &Path) -> Option<Timestamp> {
-    let modified = |path: PathBuf| fs::metadata(path).ok()?.modified().ok().map(Timestamp::from);
+    let modified = |path: PathBuf| fs::metadata(path).ok()?.modified().ok().and_then(Timestamp::of_file);
     match kind {
         Kind::Containerd => containerd::pulled_at(root, &image.digests),
         Kind::CriO => {

@@ -42,7 +42,7 @@ pub fn blob_file(root: &Path, digest: &Digest) -> PathBuf {
 /// A repeated pull that is up to date leaves that time as it was; one that brought a new manifest doesn't.
 pub fn pulled_at(root: &Path, manifests: &[Digest]) -> Option<Timestamp> {
     let time = |digest: &Digest| fs::metadata(blob_file(root, digest)).ok()?.modified().ok();
-    manifests.iter().filter_map(time).max().map(Timestamp::from)
+    manifests.iter().filter_map(time).max().and_then(Timestamp::of_file)
 }
 
 /// Reads the settings of the daemon that `found` names.
