@@ -7,6 +7,7 @@
 
 mod containerd;
 mod image;
+mod journal;
 mod node;
 mod packages;
 mod registry;
@@ -15,5 +16,6 @@ mod store;
 
 pub use containerd::{Containerd, Settings};
 pub use image::{Image, Stored};
+pub use journal::Entry;
 pub use node::{Node, Run, Running};
 pub use shell::wait_for;
