@@ -14,7 +14,7 @@ use crate::inventory::{Image, Inventory, Origin, Part, PulledAtSource, Runtime, 
 use crate::plan::removal_order;
 use crate::process::Runner;
 use crate::reference::{Digest, ImageId, Reference};
-use crate::runtime::containerd::collect_settings;
+use crate::runtime::containerd::{blob_file, collect_settings, pulled_at};
 use crate::runtime::content::Content;
 use crate::runtime::ctr::{Ctr, Record, both, by_name, by_pin, by_target};
 use crate::runtime::{Found, Wanted};
@@ -245,25 +245,18 @@ impl<'a> Parts<'a> {
     }
 
     /// The blobs of an image: their sizes, and the time of its newest manifest.
-    ///
-    /// A repeated pull that is up to date leaves that time as it was; one that brought a new manifest doesn't.
     fn add_blobs(&mut self, image: &mut Image, content: &Content) {
         let blobs: BTreeSet<Digest> = image.digests.iter().flat_map(|digest| content.below(digest)).collect();
         for digest in &blobs {
-            let file = fs::metadata(self.blob_file(digest)).ok();
+            let file = fs::metadata(blob_file(self.root, digest)).ok();
             let printed = content.blob(digest).map_or(0, |blob| blob.printed_bytes);
             let bytes = file.as_ref().map_or(printed, fs::Metadata::len);
             image.size_bytes += bytes;
             let part = self.add(digest.as_str(), file.map_or(printed, |file| on_disk(&file)));
             image.parts.push(part);
         }
-        let times = image.digests.iter().filter_map(|digest| fs::metadata(self.blob_file(digest)).ok()?.modified().ok());
-        image.pulled_at = times.max().map(Timestamp::from);
+        image.pulled_at = pulled_at(self.root, &image.digests);
         image.pulled_at_source = image.pulled_at.map(|_| PulledAtSource::Blob);
-    }
-
-    fn blob_file(&self, digest: &Digest) -> PathBuf {
-        self.root.join("io.containerd.content.v1.content/blobs").join(digest.algorithm()).join(digest.hex())
     }
 
     /// The snapshots of all images, layer by layer; without their sizes there is a gap, and a total that is too small.

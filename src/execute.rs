@@ -14,6 +14,7 @@ use crate::inventory::{Disk, Inventory};
 use crate::plan::{Plan, Removal};
 use crate::reference::{Digest, ImageId, Reference};
 use crate::report::{Execution, NotAttempted, Outcome};
+use crate::runtime::containerd::pulled_at;
 use crate::runtime::ctr::{Ctr, Removed, both, by_name, by_target, without_pin};
 use crate::signals::Interrupt;
 use crate::state::State;
@@ -103,6 +104,9 @@ impl Executor<'_> {
             if let Some(name) = removal.digests.iter().find_map(|digest| new.get(digest)) {
                 return Check::Changed(format!("has a new name: {name}"));
             }
+            if self.was_pulled_again(removal) {
+                return Check::Changed("was pulled again".into());
+            }
             match removal.references.iter().find(|name| !free.contains(name)) {
                 None => Check::Unchanged,
                 Some(_) if !removal.references.iter().any(|name| listed.contains(name)) => Check::Gone,
@@ -111,6 +115,13 @@ impl Executor<'_> {
             }
         };
         Ok(batch.iter().map(check).collect())
+    }
+
+    /// Has its content come anew since it was judged? Somebody removed it and needs it after all.
+    fn was_pulled_again(&self, removal: &Removal) -> bool {
+        let then = self.inventory.images[removal.position].pulled_at;
+        let now = self.inventory.disks.iter().filter_map(|disk| pulled_at(&disk.path, &removal.digests)).max();
+        now.is_some() && now > then
     }
 
     fn list_targets<'b>(&self, removals: impl Iterator<Item = &'b Removal>) -> Result<BTreeSet<Reference>> {

@@ -1,7 +1,7 @@
 //! What containerd's own configuration tells: its data folder and the image that sandboxes are made from.
 //!
 //! Asked of `containerd config dump` with the very program and file the daemon was started with, where these can be seen;
-//! else read from the file. What can't be told is a gap.
+//! else read from the file. What can't be told is a gap. Besides, where it keeps blobs, whose times tell of pulls.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,8 +13,9 @@ use toml::{Table, Value};
 
 use crate::inventory::SandboxImage;
 use crate::process::{Call, CallKind, Runner, check_trusted};
-use crate::reference::Reference;
+use crate::reference::{Digest, Reference};
 use crate::runtime::{Found, find_program};
+use crate::units::Timestamp;
 
 const DUMP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -27,6 +28,19 @@ pub struct Settings {
     pub sandbox_image: SandboxImage,
     /// What could not be told.
     pub gaps: Vec<String>,
+}
+
+/// Where containerd keeps a blob, below its data folder `root`.
+pub fn blob_file(root: &Path, digest: &Digest) -> PathBuf {
+    root.join("io.containerd.content.v1.content/blobs").join(digest.algorithm()).join(digest.hex())
+}
+
+/// When the newest of these manifests came.
+///
+/// A repeated pull that is up to date leaves that time as it was; one that brought a new manifest doesn't.
+pub fn pulled_at(root: &Path, manifests: &[Digest]) -> Option<Timestamp> {
+    let time = |digest: &Digest| fs::metadata(blob_file(root, digest)).ok()?.modified().ok();
+    manifests.iter().filter_map(time).max().map(Timestamp::from)
 }
 
 /// Reads the settings of the daemon that `found` names.
