@@ -7,6 +7,7 @@
 
 mod containerd;
 mod image;
+mod journal;
 mod node;
 mod packages;
 mod pods;
@@ -16,6 +17,7 @@ mod store;
 
 pub use containerd::{Containerd, Settings};
 pub use image::{Image, Stored};
+pub use journal::Entry;
 pub use node::{Node, Run, Running};
 pub use pods::{Pod, PodState};
 pub use shell::wait_for;

@@ -9,16 +9,20 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::containerd::PATH;
-use crate::shell::{output, wait_for};
+use crate::journal::{self, Entry};
+use crate::shell::{DEADLINE, output, wait_for, wait_within};
 use crate::{Containerd, packages};
 
 /// The folders of the machine that are the lab's, and what they are called in it.
@@ -278,12 +282,31 @@ impl<'a> Node<'a> {
     pub fn run_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Run> {
         let mut command = self.command(["nuke-images"].iter().chain(arguments))?;
         command.envs(environment.iter().copied());
-        self.start(command, Stdio::null())?.wait()
+        Self::start(command, Stdio::null(), self.streams()?)?.wait()
+    }
+
+    /// Runs the product as a unit of systemd does, its stderr tied to a journal that is a socket of the lab; with what
+    /// arrived there.
+    pub fn run_in_journal(&self, invocation: &str, arguments: &[&str]) -> Result<(Run, Vec<Entry>)> {
+        let path = self.path("/run/systemd/journal/socket")?;
+        fs::create_dir_all(path.parent().context("a socket is in a folder")?)?;
+        let socket = UnixDatagram::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+        // The queue of a socket is short: one that nobody reads from holds the product up.
+        let reader = thread::spawn(move || journal::read(&socket));
+        let streams = self.streams()?;
+        let stderr = fs::metadata(&streams.1)?;
+        let mut command = self.command(["nuke-images"].iter().chain(arguments))?;
+        command.env("JOURNAL_STREAM", format!("{}:{}", stderr.dev(), stderr.ino())).env("INVOCATION_ID", invocation);
+        let run = Self::start(command, Stdio::null(), streams).and_then(Running::wait);
+        UnixDatagram::unbound()?.send_to(journal::END, &path)?;
+        let entries = reader.join().expect("a reader that doesn't panic");
+        fs::remove_file(&path)?;
+        Ok((run?, entries?))
     }
 
     /// Starts the product, with no terminal, as the leader of a process group.
     pub fn spawn(&self, arguments: &[&str]) -> Result<Running> {
-        self.start(self.command(["nuke-images"].iter().chain(arguments))?, Stdio::null())
+        Self::start(self.command(["nuke-images"].iter().chain(arguments))?, Stdio::null(), self.streams()?)
     }
 
     /// Starts the product on a terminal; what it writes to either stream is its stdout here.
@@ -292,7 +315,7 @@ impl<'a> Node<'a> {
             arguments.iter().fold("exec nuke-images".to_owned(), |line, argument| line + " '" + &argument.replace('\'', r"'\''") + "'");
         let mut command = self.command(["script", "--quiet", "--return", "--flush", "--command", &quoted, "/dev/null"])?;
         command.env("TERM", "xterm");
-        self.start(command, Stdio::piped())
+        Self::start(command, Stdio::piped(), self.streams()?)
     }
 
     fn command(&self, program: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Command> {
@@ -318,11 +341,18 @@ impl<'a> Node<'a> {
         Ok(command)
     }
 
-    fn start(&self, mut command: Command, input: Stdio) -> Result<Running> {
+    /// Empty files for stdout and stderr.
+    fn streams(&self) -> Result<(PathBuf, PathBuf)> {
         let number = self.containerd.next();
         let stdout = self.folder.join(format!("output-{number}"));
         let stderr = self.folder.join(format!("output-{number}-errors"));
-        command.stdin(input).stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
+        File::create(&stdout).and_then(|_| File::create(&stderr))?;
+        Ok((stdout, stderr))
+    }
+
+    fn start(mut command: Command, input: Stdio, (stdout, stderr): (PathBuf, PathBuf)) -> Result<Running> {
+        let append = |path: &Path| File::options().append(true).open(path);
+        command.stdin(input).stdout(append(&stdout)?).stderr(append(&stderr)?);
         let child = command.process_group(0).spawn().context("start the product")?;
         Ok(Running { child, stdout, stderr })
     }
@@ -365,8 +395,13 @@ impl Running {
     }
 
     /// Waits for its end; one that doesn't come is an error, and the product is killed.
-    pub fn wait(mut self) -> Result<Run> {
-        let ended = wait_for("the product to end", || Ok(self.child.try_wait()?));
+    pub fn wait(self) -> Result<Run> {
+        self.wait_within(DEADLINE)
+    }
+
+    /// The same with another patience, for what takes long by design.
+    pub fn wait_within(mut self, patience: Duration) -> Result<Run> {
+        let ended = wait_within(patience, "the product to end", || Ok(self.child.try_wait()?));
         let written = || Ok::<_, std::io::Error>((fs::read(&self.stdout)?, fs::read(&self.stderr)?));
         let (stdout, stderr) = written()?;
         let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
@@ -395,9 +430,10 @@ pub struct Run {
 }
 
 impl Run {
-    /// The one JSON object on stdout.
+    /// The one JSON object on stdout; on a terminal what went to stderr stands before it.
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.stdout).with_context(|| format!("read the product's JSON: {self:?}"))
+        let start = self.stdout.find("{\r\n").unwrap_or_default();
+        serde_json::from_str(&self.stdout[start..]).with_context(|| format!("read the product's JSON: {self:?}"))
     }
 
     /// This run if it ended with that code.

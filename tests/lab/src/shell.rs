@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 /// How long anything may take on a busy machine before it counts as broken.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What the program wrote to stdout; an error with what it wrote to stderr unless it exited with 0.
 pub fn output(command: &mut Command) -> Result<String> {
@@ -17,13 +17,18 @@ pub fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Asks until there is an answer, and gives it up after a minute.
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_within(DEADLINE, what, ask)
+}
+
+/// The same with another patience.
+pub(crate) fn wait_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
-    while start.elapsed() < DEADLINE {
+    while start.elapsed() < patience {
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
         sleep(Duration::from_millis(10));
     }
-    bail!("waited {} s for {what}", DEADLINE.as_secs())
+    bail!("waited {} s for {what}", patience.as_secs())
 }
