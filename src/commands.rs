@@ -16,7 +16,7 @@ use crate::config::{self, Config, ConfigError, Flag};
 use crate::execute::Executor;
 use crate::files::RunLock;
 use crate::inventory::{Inventory, SCHEMA_VERSION};
-use crate::logging::Surroundings;
+use crate::logging::{Surroundings, say};
 use crate::output::text::Look;
 use crate::output::{json, text};
 use crate::plan::{Plan, Refusal, Removal};
@@ -218,7 +218,7 @@ impl Session<'_> {
         }
         let confirmed = yes && selected;
         if !confirmed && !plan.removals.is_empty() {
-            self.show_plan(&self.report(&inventory, &plan, None, false));
+            self.show_plan(&self.report(&inventory, &plan, None, false))?;
             if !self.ask(&plan)? {
                 self.tell("nothing was removed");
                 return Ok(Ended::Done);
@@ -304,10 +304,11 @@ impl Session<'_> {
     }
 
     /// The plan that a person is asked about; stdout is left to the report where a program reads it.
-    fn show_plan(&self, report: &Report) {
+    fn show_plan(&self, report: &Report) -> Result<()> {
+        let text = text::render_report(report, self.style());
         match self.options.output {
-            Format::Text => print!("{}", text::render_report(report, self.style())),
-            Format::Json => eprint!("{}", text::render_report(report, self.style())),
+            Format::Text => write_out(&text),
+            Format::Json => io::stderr().write_all(text.as_bytes()).context("show the plan"),
         }
     }
 
@@ -326,7 +327,7 @@ impl Session<'_> {
         if self.surroundings.in_journal {
             tracing::info!("{what}");
         } else if !self.options.quiet {
-            eprintln!("{what}");
+            say(what);
         }
     }
 
@@ -334,19 +335,19 @@ impl Session<'_> {
         if self.surroundings.in_journal {
             tracing::warn!(lock = LOCK, "another run holds the lock");
         } else {
-            eprintln!("error: another run holds {LOCK}");
+            say(&format!("error: another run holds {LOCK}"));
         }
         Ended::Locked
     }
 
     /// Asks on the terminal; a signal is an answer too.
     fn ask(&self, plan: &Plan) -> Result<bool> {
-        eprint!("Remove {} images, about {}? [y/N] ", plan.removals.len(), human_bytes(plan.planned_bytes));
-        io::stderr().flush()?;
+        let question = format!("Remove {} images, about {}? [y/N] ", plan.removals.len(), human_bytes(plan.planned_bytes));
+        io::stderr().write_all(question.as_bytes()).context("ask")?;
         let stdin = io::stdin();
         loop {
             if self.interrupt.is_set() {
-                eprintln!();
+                say("");
                 return Err(anyhow!(Failure::Interrupted));
             }
             let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
