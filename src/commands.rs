@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Deserialize;
 use toml::Value;
 
 use crate::cli::{Cli, Color, Format, Options, Verb};
@@ -118,6 +119,12 @@ fn flags(options: &Options) -> Vec<Flag> {
     flags
 }
 
+/// What every version of a saved inventory says, whatever the rest looks like.
+#[derive(Deserialize)]
+struct Form {
+    schema_version: u32,
+}
+
 /// One invocation.
 struct Session<'a> {
     options: &'a Options,
@@ -136,10 +143,11 @@ impl Session<'_> {
 
     fn plan_saved(&self, file: &Path) -> Result<Ended> {
         let json = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-        let inventory: Inventory = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
-        if inventory.schema_version != SCHEMA_VERSION {
-            bail!("{} has schema version {}, this program knows {SCHEMA_VERSION}", file.display(), inventory.schema_version);
+        let Form { schema_version } = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
+        if schema_version != SCHEMA_VERSION {
+            bail!("{} has schema version {schema_version}, this program knows {SCHEMA_VERSION}", file.display());
         }
+        let inventory: Inventory = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
         self.print_plan(&inventory)
     }
 
