@@ -120,7 +120,7 @@ fn a_flood_is_ended_and_named() {
 #[test]
 fn a_grandchild_that_holds_the_output_open_is_named_and_ended() {
     for command in ["containers ls", "snapshots ls"] {
-        let (node, run) = refused_at(command, r#"sleep 100 & echo $! >"$folder/pid"; exit 0"#);
+        let (node, run) = refused_at(command, r#"sleep 600 & echo $! >"$folder/pid"; exit 0"#);
         assert!(run.error().ends_with(&format!("{}: ended, but something it started holds its output open", words(command))), "{run:?}");
         eventually("the grandchild to end", || !runs(node.read("pid").trim()));
     }
@@ -133,7 +133,7 @@ fn runs(pid: &str) -> bool {
 
 #[test]
 fn a_signal_ends_a_run_whose_listing_hangs() {
-    let hangs = r#"echo $$ >"$folder/pid.new"; mv "$folder/pid.new" "$folder/pid"; sleep 100; exit 1"#;
+    let hangs = r#"echo $$ >"$folder/pid.new"; mv "$folder/pid.new" "$folder/pid"; sleep 600; exit 1"#;
     for (command, (signal, code)) in LISTINGS.into_iter().zip([("TERM", 143), ("INT", 130), ("HUP", 129)].into_iter().cycle()) {
         let node = Node::new();
         node.behaves_at(command, hangs);
