@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Deserialize;
 use toml::Value;
 
 use crate::cli::{Cli, Color, Format, Options, Verb};
@@ -19,7 +20,7 @@ use crate::execute::{Executor, Store};
 use crate::files::RunLock;
 use crate::inventory::{Inventory, SCHEMA_VERSION};
 use crate::kubelet::collect_kubelet;
-use crate::logging::Surroundings;
+use crate::logging::{Surroundings, say};
 use crate::output::text::Look;
 use crate::output::{json, text};
 use crate::plan::{Plan, Refusal, Removal};
@@ -123,6 +124,12 @@ fn flags(options: &Options) -> Vec<Flag> {
     flags
 }
 
+/// What every version of a saved inventory says, whatever the rest looks like.
+#[derive(Deserialize)]
+struct Form {
+    schema_version: u32,
+}
+
 /// One invocation.
 struct Session<'a> {
     options: &'a Options,
@@ -141,10 +148,11 @@ impl Session<'_> {
 
     fn plan_saved(&self, file: &Path) -> Result<Ended> {
         let json = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-        let inventory: Inventory = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
-        if inventory.schema_version != SCHEMA_VERSION {
-            bail!("{} has schema version {}, this program knows {SCHEMA_VERSION}", file.display(), inventory.schema_version);
+        let Form { schema_version } = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
+        if schema_version != SCHEMA_VERSION {
+            bail!("{} has schema version {schema_version}, this program knows {SCHEMA_VERSION}", file.display());
         }
+        let inventory: Inventory = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
         self.print_plan(&inventory)
     }
 
@@ -223,7 +231,7 @@ impl Session<'_> {
         }
         let confirmed = yes && selected;
         if !confirmed && !plan.removals.is_empty() {
-            self.show_plan(&self.report(&inventory, &plan, None, false));
+            self.show_plan(&self.report(&inventory, &plan, None, false))?;
             if !self.ask(&plan)? {
                 self.tell("nothing was removed");
                 return Ok(Ended::Done);
@@ -306,10 +314,11 @@ impl Session<'_> {
     }
 
     /// The plan that a person is asked about; stdout is left to the report where a program reads it.
-    fn show_plan(&self, report: &Report) {
+    fn show_plan(&self, report: &Report) -> Result<()> {
+        let text = text::render_report(report, self.style());
         match self.options.output {
-            Format::Text => print!("{}", text::render_report(report, self.style())),
-            Format::Json => eprint!("{}", text::render_report(report, self.style())),
+            Format::Text => write_out(&text),
+            Format::Json => io::stderr().write_all(text.as_bytes()).context("show the plan"),
         }
     }
 
@@ -328,7 +337,7 @@ impl Session<'_> {
         if self.surroundings.in_journal {
             tracing::info!("{what}");
         } else if !self.options.quiet {
-            eprintln!("{what}");
+            say(what);
         }
     }
 
@@ -336,19 +345,19 @@ impl Session<'_> {
         if self.surroundings.in_journal {
             tracing::warn!(lock = LOCK, "another run holds the lock");
         } else {
-            eprintln!("error: another run holds {LOCK}");
+            say(&format!("error: another run holds {LOCK}"));
         }
         Ended::Locked
     }
 
     /// Asks on the terminal; a signal is an answer too.
     fn ask(&self, plan: &Plan) -> Result<bool> {
-        eprint!("Remove {} images, about {}? [y/N] ", plan.removals.len(), human_bytes(plan.planned_bytes));
-        io::stderr().flush()?;
+        let question = format!("Remove {} images, about {}? [y/N] ", plan.removals.len(), human_bytes(plan.planned_bytes));
+        io::stderr().write_all(question.as_bytes()).context("ask")?;
         let stdin = io::stdin();
         loop {
             if self.interrupt.is_set() {
-                eprintln!();
+                say("");
                 return Err(anyhow!(Failure::Interrupted));
             }
             let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];

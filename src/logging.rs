@@ -1,7 +1,7 @@
 //! Logs: to journald as fields under systemd, else plain lines on stderr. The only reader of the environment.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 
 use tracing::level_filters::LevelFilter;
@@ -11,6 +11,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::cli::Options;
 use crate::report::Trigger;
+use crate::units::escaped;
 
 /// Where the logs go and how the run came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +43,33 @@ pub fn start(options: &Options) -> Surroundings {
     if let Some(layer) = journal {
         tracing_subscriber::registry().with(layer.with_filter(level)).init();
     } else {
-        let plain = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false).without_time();
+        let plain = fmt::layer().with_writer(|| Lines).with_target(false).with_ansi(false).without_time();
         tracing_subscriber::registry().with(plain.with_filter(level)).init();
     }
     Surroundings {
         in_journal,
         trigger: if in_journal && invocation.is_some() { Trigger::Timer } else { Trigger::Person },
         no_color: env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    }
+}
+
+/// Writes a line for a person to stderr. That nobody reads it any more (`2>&1 | head`) is no error.
+pub fn say(line: &str) {
+    _ = Lines.write_all(format!("{line}\n").as_bytes());
+}
+
+/// stderr, whole lines at a time, in which names that others chose can't do anything to a terminal.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = escaped(text.strip_suffix('\n').unwrap_or(&text));
+        io::stderr().write_all(format!("{line}\n").as_bytes()).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let interrupt = match Interrupt::listen() {
         Ok(interrupt) => interrupt,
         Err(error) => {
-            eprintln!("error: listen for signals: {error}");
+            logging::say(&format!("error: listen for signals: {error}"));
             return ExitCode::from(1);
         }
     };
@@ -23,9 +23,9 @@ fn main() -> ExitCode {
         if surroundings.in_journal {
             tracing::error!(hint, "{error:#}");
         } else {
-            eprintln!("error: {error:#}");
+            logging::say(&format!("error: {error:#}"));
             if let Some(hint) = hint {
-                eprintln!("hint: {hint}");
+                logging::say(&format!("hint: {hint}"));
             }
         }
         ended

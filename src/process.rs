@@ -386,9 +386,14 @@ mod tests {
     fn assert_ended(folder: &TempDir) {
         let pids = noted(folder);
         assert_eq!(pids.len(), 2);
-        while pids.iter().any(|&pid| runs(pid)) {
+        // Less than they would sleep.
+        for _ in 0..6_000 {
+            if !pids.iter().any(|&pid| runs(pid)) {
+                return;
+            }
             thread::sleep(Duration::from_millis(10));
         }
+        panic!("they run on: {pids:?}");
     }
 
     /// A program and its child that both note themselves and hang.

@@ -98,10 +98,29 @@ pub fn human_bytes(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 
-/// A text that others chose, fit for a terminal and the journal: control characters become `\u{…}`, at most 500 characters.
+/// A text that others chose, fit for a terminal and the journal: at most 500 characters, [`escaped`].
 pub fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().take(500).map(escape).collect()
+    escape(text.chars().take(500))
+}
+
+/// The same in full length: what a terminal would obey becomes `\u{…}`.
+pub fn escaped(text: &str) -> String {
+    escape(text.chars())
+}
+
+fn escape(characters: impl Iterator<Item = char>) -> String {
+    let mut text = String::new();
+    for c in characters {
+        if is_obeyed(c) { text.extend(c.escape_default()) } else { text.push(c) }
+    }
+    text
+}
+
+/// Does a terminal obey this character instead of showing it? Control characters, and those that turn the direction of
+/// writing and so show a name as another (<https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>).
+pub fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
 }
 
 #[cfg(test)]
@@ -134,6 +153,17 @@ mod tests {
         let now = Timestamp::from_unix(100);
         assert_eq!(now.since(Timestamp::from_unix(101)), None);
         assert_eq!(now.since(Timestamp::from_unix(40)), Some(Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        for (text, shown) in
+            [("a/b:1 ä", "a/b:1 ä"), ("\u{1b}[2J\r\n", "\\u{1b}[2J\\r\\n"), ("\u{9b}31m", "\\u{9b}31m"), ("a\u{202e}gpj", "a\\u{202e}gpj")]
+        {
+            assert_eq!((printable(text), escaped(text)), (shown.to_owned(), shown.to_owned()));
+        }
+        let long = "x".repeat(501);
+        assert_eq!((printable(&long).len(), escaped(&long).len()), (500, 501));
     }
 
     #[test]

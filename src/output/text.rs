@@ -166,7 +166,7 @@ fn totals(text: &mut String, report: &Report, look: Look) {
     }
     for disk in &report.disks {
         let after = disk.after.unwrap_or(disk.before);
-        _ = writeln!(text, "{} {}", disk_bar(disk.before, after, look), look.dim(&disk.path.display().to_string()));
+        _ = writeln!(text, "{} {}", disk_bar(disk.before, after, look), look.dim(&printable(&disk.path.display().to_string())));
     }
     for refusal in &report.refusals {
         _ = writeln!(text, "{} {refusal}", look.paint(&Style::new().yellow(), "would be refused:"));
@@ -220,7 +220,7 @@ pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
             .map_or("age unknown".into(), |age: Duration| format!("pulled {} ago", human_span(age)));
         let pin = image.pinned.as_ref().map_or(String::new(), |_| " · pinned".into());
         _ = writeln!(text, "{}", look.bold(&printable(image.display_name())));
-        _ = writeln!(text, "  {} · {age} · {}{pin}", human_bytes(image.size_bytes), look.dim(image.id.short()));
+        _ = writeln!(text, "  {} · {age} · {}{pin}", human_bytes(image.size_bytes), look.dim(&printable(image.id.short())));
         for reference in image.references.iter().filter(|name| name.as_str() != image.display_name()) {
             _ = writeln!(text, "  {}", look.dim(&printable(reference.as_str())));
         }
@@ -229,7 +229,7 @@ pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
         }
     }
     for disk in &inventory.disks {
-        _ = writeln!(text, "\n{} {}", disk_bar(disk.usage, disk.usage, look), look.dim(&disk.path.display().to_string()));
+        _ = writeln!(text, "\n{} {}", disk_bar(disk.usage, disk.usage, look), look.dim(&printable(&disk.path.display().to_string())));
     }
     for gap in &inventory.gaps {
         _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "not known:"), printable(gap));
