@@ -230,7 +230,7 @@ fn detail(verdict: &Verdict) -> &str {
 }
 
 /// One image of the node, if it has any.
-fn one<'a>(inventory: &'a mut Inventory, which: Index) -> Option<&'a mut Image> {
+fn one(inventory: &mut Inventory, which: Index) -> Option<&mut Image> {
     let images = inventory.images.len();
     (images > 0).then(|| &mut inventory.images[which.index(images)])
 }
