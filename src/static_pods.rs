@@ -24,18 +24,9 @@ const FOLDERS: [&str; 3] =
 /// Largest manifest that the kubelet reads (`maxConfigLength` in `pkg/kubelet/config/common.go`).
 const CAP: u64 = 10 << 20;
 
-/// All manifests on this node, and what could not be understood. A folder that can't be read is an error: it hides uses.
+/// All manifests on this node, and what could not be understood. What can't be read is an error: it hides uses.
 pub fn collect_static_pods() -> Result<(Vec<StaticPod>, Vec<String>)> {
-    let mut folders: BTreeSet<PathBuf> = FOLDERS.iter().map(PathBuf::from).collect();
-    let mut gaps = Vec::new();
-    match fs::read_to_string(KUBELET_CONFIG) {
-        Ok(text) => match parse_static_pod_path(&text) {
-            Ok(path) => folders.extend(path),
-            Err(error) => gaps.push(format!("read {KUBELET_CONFIG}: {error:#}")),
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => gaps.push(format!("read {KUBELET_CONFIG}: {error}")),
-    }
+    let (folders, mut gaps) = folders(Path::new(KUBELET_CONFIG))?;
     let mut pods = Vec::new();
     for folder in folders {
         for file in manifests(&folder).with_context(|| format!("list static pods in {}", folder.display()))? {
@@ -46,6 +37,18 @@ pub fn collect_static_pods() -> Result<(Vec<StaticPod>, Vec<String>)> {
         }
     }
     Ok((pods, gaps))
+}
+
+fn folders(kubelet_config: &Path) -> Result<(BTreeSet<PathBuf>, Vec<String>)> {
+    let mut folders: BTreeSet<PathBuf> = FOLDERS.iter().map(PathBuf::from).collect();
+    let text = match fs::read(kubelet_config) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((folders, Vec::new())),
+        Err(error) => return Err(error).with_context(|| format!("read {}", kubelet_config.display())),
+    };
+    let (path, gap) = parse_static_pod_path(&text);
+    folders.extend(path);
+    Ok((folders, gap.map(|gap| format!("{} {gap}", kubelet_config.display())).into_iter().collect()))
 }
 
 fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -75,9 +78,20 @@ fn read_capped(file: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn parse_static_pod_path(text: &str) -> Result<Option<PathBuf>> {
-    let config: Value = serde_saphyr::from_str(text).map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(config.get("staticPodPath").and_then(Value::as_str).filter(|path| path.starts_with('/')).map(PathBuf::from))
+/// The folder that the kubelet's configuration names, and what went wrong in reading it.
+fn parse_static_pod_path(text: &str) -> (Option<PathBuf>, Option<String>) {
+    static FOLDER: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r#"staticPodPath["']?\s*:\s*["']?(/[^\s"',}]*)"#).expect("a valid pattern"));
+    match serde_saphyr::from_str::<Value>(text) {
+        Ok(config) => {
+            let path = config.get("staticPodPath").and_then(Value::as_str);
+            (path.filter(|path| path.starts_with('/')).map(PathBuf::from), None)
+        }
+        Err(_) => {
+            let path = FOLDER.captures(text).map(|found| PathBuf::from(&found[1]));
+            (path, Some("is no valid YAML; the folder of static pods was looked for by its look".into()))
+        }
+    }
 }
 
 /// The images a manifest names, and what went wrong in reading it.
@@ -161,10 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_of_the_kubelet_that_is_there_but_can_not_be_read_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = folders(folder.path()).expect_err("a folder is no configuration");
+        assert!(format!("{error:#}").contains(&folder.path().display().to_string()), "{error:#}");
+        let (found, gaps) = folders(&folder.path().join("none.yaml")).expect("a node without one");
+        assert_eq!((found.len(), gaps.len()), (FOLDERS.len(), 0));
+    }
+
+    #[test]
     fn reads_the_folder_from_the_kubelets_configuration() {
-        let path = parse_static_pod_path("kind: KubeletConfiguration\nstaticPodPath: /srv/pods\n").expect("parse");
-        assert_eq!(path, Some(PathBuf::from("/srv/pods")));
-        assert_eq!(parse_static_pod_path("staticPodPath: \"\"\n").expect("parse"), None);
-        assert!(parse_static_pod_path("a: [").is_err());
+        for (text, path, is_read) in [
+            ("kind: KubeletConfiguration\nstaticPodPath: /srv/pods\n", Some("/srv/pods"), true),
+            (r#"{"kind":"KubeletConfiguration","staticPodPath":"/srv/pods"}"#, Some("/srv/pods"), true),
+            ("staticPodPath: \"\"\n", None, true),
+            ("", None, true),
+            ("staticPodPath: '/srv/pods'\na: [", Some("/srv/pods"), false),
+            ("a: [", None, false),
+        ] {
+            let (found, gap) = parse_static_pod_path(text);
+            assert_eq!((found.as_deref(), gap.is_none()), (path.map(Path::new), is_read), "{text:?}");
+        }
     }
 }
