@@ -82,16 +82,12 @@ fn read_capped(file: &Path) -> Result<String> {
 fn parse_static_pod_path(text: &str) -> (Option<PathBuf>, Option<String>) {
     static FOLDER: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r#"staticPodPath["']?\s*:\s*["']?(/[^\s"',}]*)"#).expect("a valid pattern"));
-    match serde_saphyr::from_str::<Value>(text) {
-        Ok(config) => {
-            let path = config.get("staticPodPath").and_then(Value::as_str);
-            (path.filter(|path| path.starts_with('/')).map(PathBuf::from), None)
-        }
-        Err(_) => {
-            let path = FOLDER.captures(text).map(|found| PathBuf::from(&found[1]));
-            (path, Some("is no valid YAML; the folder of static pods was looked for by its look".into()))
-        }
+    if let Ok(config) = serde_saphyr::from_str::<Value>(text) {
+        let path = config.get("staticPodPath").and_then(Value::as_str);
+        return (path.filter(|path| path.starts_with('/')).map(PathBuf::from), None);
     }
+    let path = FOLDER.captures(text).map(|found| PathBuf::from(&found[1]));
+    (path, Some("is no valid YAML; the folder of static pods was looked for by its look".into()))
 }
 
 /// The images a manifest names, and what went wrong in reading it.
