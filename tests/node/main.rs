@@ -150,6 +150,15 @@ fn keeps_an_image_pulled_a_moment_ago() -> Result<()> {
 }
 
 #[test]
+fn keeps_an_image_whose_blobs_were_written_where_there_was_no_clock() -> Result<()> {
+    let lab = Containerd::start("1.7")?;
+    neighbour(&lab)?;
+    let timeless = app(&lab, "timeless:1")?;
+    lab.age(&timeless, 60 * 365 * DAY)?;
+    keeps(&lab, &timeless, "age_unknown", &[])
+}
+
+#[test]
 fn an_index_image_stays_or_goes_whole() -> Result<()> {
     let lab = Containerd::start("1.7")?;
     let stays = pulled(&lab, &Image::new("registry.example.com/used:1").content("used").index())?;
