@@ -273,7 +273,7 @@ impl Session<'_> {
     /// The facts of this node and the runtime they are of.
     fn look(&self, runner: &dyn Runner, state: &State) -> Result<(Inventory, Found)> {
         let wanted = self.config.settings.wanted_runtime();
-        let kubelet = collect_kubelet();
+        let kubelet = collect_kubelet()?;
         let found = runtime::find(&wanted, &kubelet)?;
         let spinner = spinner(self.options.quiet);
         let (ctr, crictl) = (self.ctr(runner, &found), crictl(runner, &found));

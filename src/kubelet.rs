@@ -7,7 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -44,43 +44,66 @@ pub struct Pull {
 }
 
 /// Reads what can be seen. Its command line beats its configuration, as it does for the kubelet itself.
-pub fn collect_kubelet() -> Kubelet {
+///
+/// A file that is there and can't be read is an error: it may name a folder of static pods.
+pub fn collect_kubelet() -> Result<Kubelet> {
     let mut kubelet = Kubelet::default();
-    let mut files = BTreeSet::from([PathBuf::from(CONFIG)]);
+    let mut files = Vec::new();
     for words in command_lines() {
-        let flags = Flags::parse(words.iter().map(String::as_str));
-        kubelet.add(flags, "the kubelet's command line", &mut files);
+        kubelet.add(Flags::parse(words.iter().map(String::as_str)), "the kubelet's command line", &mut files)?;
     }
+    files.push(CONFIG.into());
     for file in files {
-        match fs::read_to_string(&file) {
-            Ok(text) => kubelet.add_config(&text, &file.display().to_string()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => kubelet.gaps.push(format!("read {}: {error}", file.display())),
+        if let Some(text) = read(&file)? {
+            kubelet.add_config(&text, &file.display().to_string());
         }
     }
-    if let Ok(text) = fs::read_to_string(KUBEADM_FLAGS) {
+    if let Some(text) = read(Path::new(KUBEADM_FLAGS))? {
         let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty());
-        kubelet.add(Flags::parse(words), KUBEADM_FLAGS, &mut BTreeSet::new());
+        kubelet.add(Flags::parse(words), KUBEADM_FLAGS, &mut Vec::new())?;
     }
-    kubelet
+    Ok(kubelet)
+}
+
+fn read(file: &Path) -> Result<Option<String>> {
+    match fs::read(file) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
+    }
 }
 
 impl Kubelet {
-    fn add(&mut self, flags: Flags, source: &str, files: &mut BTreeSet<PathBuf>) {
+    fn add(&mut self, flags: Flags, source: &str, files: &mut Vec<PathBuf>) -> Result<()> {
         self.endpoint = self.endpoint.take().or(flags.endpoint.map(|endpoint| (endpoint, source.to_owned())));
         self.static_pods.extend(flags.static_pods);
+        files.extend(flags.config_dir.map(|folder| drop_ins(&folder)).transpose()?.into_iter().flatten());
         files.extend(flags.config);
+        Ok(())
     }
 
     fn add_config(&mut self, text: &str, source: &str) {
-        match parse_config(text) {
-            Ok((endpoint, static_pods)) => {
-                self.endpoint = self.endpoint.take().or(endpoint.map(|endpoint| (endpoint, source.to_owned())));
-                self.static_pods.extend(static_pods);
-            }
-            Err(error) => self.gaps.push(format!("read {source}: {error:#}")),
+        let config = parse_config(text);
+        self.endpoint = self.endpoint.take().or(config.endpoint.map(|endpoint| (endpoint, source.to_owned())));
+        self.static_pods.extend(config.static_pods);
+        if !config.is_valid {
+            self.gaps.push(format!("{source} is no valid YAML; what it says was looked for by its look"));
         }
     }
+}
+
+/// Files of `--config-dir`, the last one first: it wins.
+fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("list {}", folder.display())),
+    };
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
+    files.sort();
+    files.reverse();
+    Ok(files)
 }
 
 /// The words of every kubelet that runs here.
@@ -97,6 +120,7 @@ fn command_lines() -> Vec<Vec<String>> {
 struct Flags {
     endpoint: Option<String>,
     config: Option<PathBuf>,
+    config_dir: Option<PathBuf>,
     static_pods: Option<PathBuf>,
 }
 
@@ -110,6 +134,7 @@ impl Flags {
             match flag.trim_start_matches("KUBELET_KUBEADM_ARGS").trim_start_matches('-') {
                 "container-runtime-endpoint" => flags.endpoint = value.or_else(|| words.next()).map(str::to_owned),
                 "config" => flags.config = path(value.or_else(|| words.next())),
+                "config-dir" => flags.config_dir = path(value.or_else(|| words.next())),
                 "pod-manifest-path" => flags.static_pods = path(value.or_else(|| words.next())),
                 _ => {}
             }
@@ -118,12 +143,33 @@ impl Flags {
     }
 }
 
-/// `containerRuntimeEndpoint` and `staticPodPath` of a `KubeletConfiguration`.
-fn parse_config(text: &str) -> Result<(Option<String>, Option<PathBuf>)> {
-    let config: Value = serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}"))?;
-    let value = |key: &str| config.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
-    let endpoint = value("containerRuntimeEndpoint").map(str::to_owned);
-    Ok((endpoint, value("staticPodPath").filter(|path| path.starts_with('/')).map(PathBuf::from)))
+/// What matters of a `KubeletConfiguration`.
+#[derive(Debug, PartialEq, Eq)]
+struct Config {
+    endpoint: Option<String>,
+    static_pods: Option<PathBuf>,
+    is_valid: bool,
+}
+
+/// One that can't be parsed may be half written, or newer than we know: what it names still counts.
+fn parse_config(text: &str) -> Config {
+    let parsed = serde_saphyr::from_str::<Value>(text).ok();
+    let value = |key: &str| match &parsed {
+        Some(config) => config.get(key).and_then(Value::as_str).map(str::to_owned),
+        None => guess(text, key),
+    };
+    Config {
+        endpoint: value("containerRuntimeEndpoint").filter(|endpoint| !endpoint.is_empty()),
+        static_pods: value("staticPodPath").filter(|path| path.starts_with('/')).map(PathBuf::from),
+        is_valid: parsed.is_some(),
+    }
+}
+
+fn guess(text: &str, key: &str) -> Option<String> {
+    let (_, rest) = text.split_once(key)?;
+    let value = rest.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':')?.trim_start().trim_start_matches(['"', '\'']);
+    let end = value.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '}')).unwrap_or(value.len());
+    Some(value[..end].to_owned())
 }
 
 /// What the kubelet has pulled and when; older kubelets keep no such record, and one that can't be read tells nothing.
@@ -179,19 +225,50 @@ mod tests {
 
     #[test]
     fn reads_endpoint_and_static_pods_from_the_configuration() {
-        let text = format!("kind: KubeletConfiguration\ncontainerRuntimeEndpoint: {ENDPOINT}\nstaticPodPath: /srv/pods\n");
-        assert_eq!(parse_config(&text).expect("parse"), (Some(ENDPOINT.into()), Some("/srv/pods".into())));
-        assert_eq!(parse_config("staticPodPath: \"\"\ncontainerRuntimeEndpoint: \"\"\n").expect("parse"), (None, None));
-        assert!(parse_config("a: [").is_err());
+        let whole = format!("kind: KubeletConfiguration\ncontainerRuntimeEndpoint: {ENDPOINT}\nstaticPodPath: /srv/pods\n");
+        let json = format!(r#"{{"kind":"KubeletConfiguration","containerRuntimeEndpoint":"{ENDPOINT}","staticPodPath":"/srv/pods"}}"#);
+        let broken = format!("containerRuntimeEndpoint: '{ENDPOINT}'\nstaticPodPath: \"/srv/pods\"\na: [");
+        for (text, told, is_valid) in [
+            (whole.as_str(), true, true),
+            (&json, true, true),
+            (&broken, true, false),
+            ("staticPodPath: \"\"\ncontainerRuntimeEndpoint: \"\"\n", false, true),
+            ("", false, true),
+            ("a: [", false, false),
+        ] {
+            let endpoint = told.then(|| ENDPOINT.to_owned());
+            assert_eq!(parse_config(text), Config { endpoint, static_pods: told.then(|| "/srv/pods".into()), is_valid }, "{text}");
+        }
     }
 
     #[test]
     fn the_command_line_beats_the_configuration() {
         let mut kubelet = Kubelet::default();
-        kubelet.add(Flags { endpoint: Some("unix:///a".into()), ..Flags::default() }, "flags", &mut BTreeSet::new());
+        kubelet.add(Flags { endpoint: Some("unix:///a".into()), ..Flags::default() }, "flags", &mut Vec::new()).expect("add");
         kubelet.add_config("containerRuntimeEndpoint: unix:///b\nstaticPodPath: /p\n", "file");
         assert_eq!(kubelet.endpoint, Some(("unix:///a".into(), "flags".into())));
-        assert_eq!(kubelet.static_pods, BTreeSet::from(["/p".into()]));
+        assert_eq!((kubelet.static_pods, kubelet.gaps), (BTreeSet::from(["/p".into()]), Vec::new()));
+    }
+
+    #[test]
+    fn a_configuration_that_is_there_but_can_not_be_read_is_an_error() {
+        let folder = tempfile::tempdir().expect("folder");
+        let error = format!("{:#}", read(folder.path()).expect_err("a folder is no configuration"));
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+        assert_eq!(read(&folder.path().join("none.yaml")).expect("none"), None);
+    }
+
+    #[test]
+    fn the_last_drop_in_comes_first() {
+        let folder = tempfile::tempdir().expect("folder");
+        for name in ["10-a.conf", "20-b.conf", "30-c.yaml"] {
+            fs::write(folder.path().join(name), "").expect("write");
+        }
+        let flags = Flags::parse(["kubelet", "--config-dir", folder.path().to_str().expect("text")].into_iter());
+        let mut files = Vec::new();
+        Kubelet::default().add(flags, "flags", &mut files).expect("add");
+        assert_eq!(files, ["20-b.conf", "10-a.conf"].map(|name| folder.path().join(name)));
+        assert!(drop_ins(&folder.path().join("none")).expect("none").is_empty());
     }
 
     #[test]

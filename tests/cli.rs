@@ -290,7 +290,7 @@ fn a_wrong_configuration_exits_with_2_and_names_place_value_and_way_out() {
         ("[images]\nall = \"yes\"\n", ":2:7", &["\"yes\"", "expected a boolean"]),
         ("[images]\nexclude = [\"a\", \"(\"]\n", ":2:17", &["\"(\"", "unclosed group", "grep -E"]),
         ("[images]\ninclude = \"a\"\n", ":2:11", &["\"a\"", "expected a sequence"]),
-        ("[images]\nregistries = [\"https://quay.io/\"]\n", ":2:14", &["https://quay.io/", "quay.io or localhost:5000"]),
+        ("[images]\nregistries = [\"https://quay.io/\"]\n", ":2:15", &["https://quay.io/", "quay.io or localhost:5000"]),
         ("[images]\nmin_agee = \"1h\"\n", ":2:1", &["min_agee", "min_age"]),
         ("\n[imagess]\n", ":2:2", &["imagess", "images"]),
         ("[pace]\nbatch = 0\n", ":2:9", &["0", "1 to 1000"]),

@@ -198,3 +198,12 @@ fn a_pinned_pause_image_stays_and_tells_that_the_others_are_not_needed() -> Resu
     assert_stays(&lab, &stays)?;
     assert_gone(&lab, &goes)
 }
+
+#[test]
+fn keeps_an_image_whose_blobs_were_written_where_there_was_no_clock() -> Result<()> {
+    let lab = Containerd::start("1.7")?;
+    neighbour(&lab)?;
+    let timeless = app(&lab, "timeless:1")?;
+    lab.age(&timeless, 60 * 365 * DAY)?;
+    keeps(&lab, &timeless, "age_unknown", &[])
+}
