@@ -19,9 +19,6 @@ use nix::unistd::Pid;
 use crate::signals::Interrupt;
 use crate::units::printable;
 
-#[cfg(test)]
-pub mod fake;
-
 /// Most bytes that a program may print on one stream: a million references are about 150 MB.
 const OUTPUT_CAP: usize = 256 << 20;
 /// How long a stream may stay open after its program has ended, because a grandchild holds it.
@@ -337,6 +334,9 @@ fn way_to(program: &Path) -> std::io::Result<Vec<PathBuf>> {
 fn parts(path: &Path) -> Vec<OsString> {
     path.components().rev().filter(|part| !matches!(part, Component::RootDir)).map(|part| part.as_os_str().to_owned()).collect()
 }
+
+#[cfg(test)]
+pub mod fake;
 
 #[cfg(test)]
 mod tests {
