@@ -172,6 +172,30 @@ fn a_signal_during_a_removal_lets_it_come_to_its_end() {
 }
 
 #[test]
+fn a_signal_during_the_last_removal_is_told_although_everything_was_done() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        for (rest, outcome) in [("", "removed"), ("exit 1", "failed")] {
+            let node = Node::new();
+            node.behaves_at("images rm", &format!("kill -s {signal} $PPID; {rest}"));
+            let run = node.run(&CLEAN).exits(code);
+            assert_eq!((run.outcome(A).0, run.outcome(B).0), (outcome.to_owned(), outcome.to_owned()), "{run:?}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_before_a_removal_is_told_also_when_there_is_nothing_to_remove() {
+    for arguments in [&CLEAN[..], &["--yes", "--registry", "nowhere.example.com"], &["--yes"], &["observe"], &["--dry-run", "--all"]] {
+        for rest in ["", "kill -s TERM $$"] {
+            let node = Node::new();
+            node.behaves_at("snapshots ls", &format!("kill -s TERM $PPID; {rest}"));
+            node.run(arguments).exits(143);
+            assert_nothing_removed(&node);
+        }
+    }
+}
+
+#[test]
 fn what_is_said_to_be_removed_and_is_not_has_failed() {
     let node = Node::new();
     node.behaves_at("images rm", r#"printf '%s\n' "$@"; exit 0"#);
