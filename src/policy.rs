@@ -244,7 +244,7 @@ fn too_young(image: &Image, inventory: &Inventory, policy: &Policy) -> Option<St
 }
 
 /// What `pulled_at` really tells.
-fn since_what(image: &Image) -> &'static str {
+pub fn since_what(image: &Image) -> &'static str {
     match image.pulled_at_source {
         Some(PulledAtSource::FirstSeen) => "first seen",
         Some(PulledAtSource::Blob | PulledAtSource::Kubelet) | None => "pulled",

@@ -9,7 +9,7 @@ use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
 use crate::config::Config;
 use crate::inventory::{DiskUsage, Image, Inventory};
-use crate::policy::Keep;
+use crate::policy::{Keep, since_what};
 use crate::report::{ImageReport, Report, Summary};
 use crate::units::printable;
 use crate::units::{Timestamp, human_bytes, human_span};
@@ -231,7 +231,7 @@ pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
         let age = image
             .pulled_at
             .and_then(|at| inventory.taken_at.since(at))
-            .map_or("age unknown".into(), |age: Duration| format!("pulled {} ago", human_span(age)));
+            .map_or("age unknown".into(), |age: Duration| format!("{} {} ago", since_what(image), human_span(age)));
         let pin = image.pinned.as_ref().map_or(String::new(), |_| " · pinned".into());
         _ = writeln!(text, "{}", look.bold(&printable(image.display_name())));
         _ = writeln!(text, "  {} · {age} · {}{pin}", human_bytes(image.size_bytes), look.dim(&printable(image.id.short())));
@@ -275,6 +275,7 @@ pub fn render_config(config: &Config, look: Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::PulledAtSource;
     use crate::inventory::samples::{image, inventory, now, policy, used_image};
     use crate::plan::Plan;
     use crate::report::{Run, Trigger};
@@ -294,6 +295,15 @@ mod tests {
     fn whys(lines: &[String]) -> Vec<String> {
         let start = lines[0].chars().count() - 3;
         lines.iter().filter(|line| !line.is_empty()).map(|line| line.chars().skip(start).collect()).collect()
+    }
+
+    #[test]
+    fn an_age_of_which_only_the_first_sight_is_known_is_not_called_that_of_a_pull() {
+        let seen = Image { pulled_at_source: Some(PulledAtSource::FirstSeen), ..image("quay.io/a/seen:1") };
+        let unknown = Image { pulled_at: None, pulled_at_source: None, ..image("quay.io/a/unknown:1") };
+        let text = render_inventory(&inventory(vec![image("quay.io/a/pulled:1"), seen, unknown]), Look { colors: false, width: 80 });
+        let ages: Vec<&str> = text.lines().filter_map(|line| line.split(" · ").nth(1)).collect();
+        assert_eq!(ages, ["pulled 24 h ago", "first seen 24 h ago", "age unknown"]);
     }
 
     #[test]
