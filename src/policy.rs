@@ -217,6 +217,9 @@ fn unpullable(image: &Image, inventory: &Inventory, policy: &Policy) -> Option<S
     if let Some(name) = inventory.side_loaded.iter().find(|name| image.is_named_by(name)) {
         return Some(format!("{name} is on a list of images brought to this node"));
     }
+    if let Some(list) = inventory.unread_lists.first() {
+        return Some(format!("may be on a list of images brought to this node that can't be read, {list}"));
+    }
     let named: Vec<&Reference> = image.references.iter().filter(|r| !r.is_bare_id()).collect();
     let missing = named.iter().find(|reference| !comes_from(image, reference))?;
     Some(format!("{missing} was not pulled from there"))
@@ -688,6 +691,15 @@ mod tests {
             node.side_loaded = references(&["docker.io/rancher/other:1", name]);
             assert_eq!(verdict(&node, &policy()).0 == "unpullable", is_it, "{name}");
         }
+    }
+
+    #[test]
+    fn a_list_that_can_not_be_read_may_hold_any_image() {
+        let mut node = inventory(vec![image("quay.io/a/app:1")]);
+        node.unread_lists = vec!["/agent/images/a.txt".into()];
+        let detail = "may be on a list of images brought to this node that can't be read, /agent/images/a.txt";
+        assert_eq!(verdict(&node, &policy()), ("unpullable", detail.into()));
+        assert_eq!(verdict(&node, &Policy { keep_unpullable: false, ..policy() }).0, "unused");
     }
 
     #[test]
