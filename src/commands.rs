@@ -184,7 +184,7 @@ impl Session<'_> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
         let (inventory, _) = self.look(&runner, &load_state())?;
         match self.options.output {
-            Format::Json => write_out(&json::render(&inventory))?,
+            Format::Json => write_out(&json::render(&inventory)?)?,
             Format::Text => write_out(&text::render_inventory(&inventory, self.style()))?,
         }
         Ok(Ended::Done)
@@ -192,7 +192,7 @@ impl Session<'_> {
 
     fn show_config(&self) -> Result<Ended> {
         match self.options.output {
-            Format::Json => write_out(&json::render(&self.config.settings))?,
+            Format::Json => write_out(&json::render(&self.config.settings)?)?,
             Format::Text => write_out(&text::render_config(self.config, self.style()))?,
         }
         Ok(Ended::Done)
@@ -314,7 +314,7 @@ impl Session<'_> {
 
     fn print(&self, report: &Report) -> Result<()> {
         match self.options.output {
-            Format::Json => write_out(&json::render(report)),
+            Format::Json => write_out(&json::render(report)?),
             // The journal has the story already, entry by entry.
             Format::Text if self.surroundings.in_journal || self.options.quiet => Ok(()),
             Format::Text => write_out(&text::render_report(report, self.style())),

@@ -4,7 +4,9 @@
 #[path = "cli/node.rs"]
 mod node;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
@@ -402,6 +404,16 @@ fn saved(node: &Node) -> Value {
 fn plan(node: &Node, inventory: &Value, arguments: &[&str]) -> Run {
     node.write("inventory.json", &inventory.to_string());
     product(&[&["plan", "--inventory", &node.path("inventory.json").display().to_string()], arguments].concat())
+}
+
+#[test]
+fn a_file_name_that_is_no_text_makes_an_error_and_no_json() {
+    let node = Node::new();
+    let folder = node.path("etc/kubernetes/manifests");
+    fs::create_dir_all(&folder).expect("folder");
+    fs::write(folder.join(OsStr::from_bytes(b"\xff.yaml")), "kind: Pod\n").expect("write");
+    let run = node.run(&["inventory", "--output", "json"]).exits(1);
+    assert_eq!((run.stdout.as_str(), run.error()), ("", "error: write JSON: path contains invalid UTF-8 characters"));
 }
 
 #[test]

@@ -401,7 +401,7 @@ proptest! {
 
     #[test]
     fn a_saved_inventory_is_read_as_it_was_and_judged_the_same(node in any_inventory(), policy in any_policy()) {
-        let json = nuke_images::output::json::render(&node);
+        let json = nuke_images::output::json::render(&node).expect("JSON");
         let read: Inventory = serde_json::from_str(&json).expect("an inventory");
         prop_assert_eq!(&read, &node);
         prop_assert_eq!(Plan::new(&read, &policy), Plan::new(&node, &policy));
