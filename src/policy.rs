@@ -201,9 +201,11 @@ impl Selectors {
     }
 
     fn select(&self, reference: &Reference) -> bool {
-        let registry = reference.named().map(|named| named.registry);
-        let of_registry = registry.is_some_and(|registry| self.registries.contains(&registry));
-        of_registry || self.include.iter().any(|pattern| spellings(reference).iter().any(|name| pattern.is_match(name)))
+        // No registry knows a name that an import made up, although it reads like one on docker.io.
+        let named = reference.named().filter(|_| !reference.is_made_up_by_import());
+        let names = if named.is_some() { spellings(reference) } else { vec![reference.to_string()] };
+        named.is_some_and(|named| self.registries.contains(&named.registry))
+            || self.include.iter().any(|pattern| names.iter().any(|name| pattern.is_match(name)))
     }
 }
 
@@ -586,6 +588,18 @@ mod tests {
             let policy = Policy { keep_unpullable: false, ..selecting(&[registry], &[]) };
             let expected = if selected { "unused" } else { "not_selected" };
             assert_eq!(reason(&image_with(&[name]), &policy), expected, "{registry} {name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_an_import_made_up_is_of_no_registry() {
+        let import = format!("import-2026-11-24@{}", hash("manifest"));
+        for (policy, expected) in [
+            (selecting(&["docker.io"], &[]), "not_selected"),
+            (selecting(&[], &["^docker\\.io/library/"]), "not_selected"),
+            (selecting(&[], &["^import-2026"]), "unused"),
+        ] {
+            assert_eq!(reason(&image_with(&[&import]), &Policy { keep_unpullable: false, ..policy }), expected);
         }
     }
 
