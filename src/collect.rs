@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -24,6 +25,9 @@ use crate::units::Timestamp;
 
 pub mod crictl;
 pub mod ctr;
+
+/// Folders of what k3s and RKE2 load into containerd when they start.
+const IMAGE_FOLDERS: [&str; 2] = ["/var/lib/rancher/k3s/agent/images", "/var/lib/rancher/rke2/agent/images"];
 
 /// What the node is asked with, and what is remembered of it.
 pub struct Probe<'a> {
@@ -82,8 +86,8 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
     gaps.extend(probe.kubelet.gaps.iter().cloned());
     let (static_pods, pod_gaps) = collect_static_pods(&probe.kubelet.static_pods)?;
     gaps.extend(pod_gaps);
-    let (side_loaded, list_gaps) = collect_side_loaded();
-    gaps.extend(list_gaps);
+    let side_loaded = SideLoaded::collect(IMAGE_FOLDERS.map(Path::new));
+    gaps.extend(side_loaded.gaps);
     add_pulls(&mut facts.images, &collect_pulls());
     probe.state.recall(&mut facts.images, probe.now);
     let disks = disk::usage(&facts.disk).map_or_else(
@@ -112,7 +116,8 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         runtime_started_at: found.started_at,
         sandbox_image: with_answer(settings.sandbox_image, facts.sandbox_image),
         static_pods,
-        side_loaded,
+        side_loaded: side_loaded.names,
+        unread_lists: side_loaded.unread,
         snapshotters: facts.snapshotters,
         images: facts.images,
         parts: facts.parts,
@@ -149,23 +154,53 @@ fn add_pulls(images: &mut [Image], pulls: &[Pull]) {
     }
 }
 
-/// Lists of images that k3s and RKE2 were brought on (`agent/images/*.txt`), and a gap for archives, which are not opened.
-fn collect_side_loaded() -> (Vec<Reference>, Vec<String>) {
-    let (mut names, mut gaps) = (Vec::new(), Vec::new());
-    for folder in ["/var/lib/rancher/k3s/agent/images", "/var/lib/rancher/rke2/agent/images"] {
-        let Ok(entries) = fs::read_dir(folder) else {
-            continue;
-        };
-        let files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        let is_list = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "txt");
-        let lists = files.iter().filter(is_list).filter_map(|file| fs::read_to_string(file).ok());
-        names.extend(lists.flat_map(|text| text.split_whitespace().map(Reference::new).collect::<Vec<_>>()));
-        let archives = files.iter().filter(|file| !is_list(file)).count();
-        if archives > 0 {
-            gaps.push(format!("{archives} image archives in {folder} are not opened: their images stay by pin or missing registry only"));
+/// Images that were brought to the node, not pulled.
+#[derive(Debug, Default)]
+struct SideLoaded {
+    /// Those on lists (`agent/images/*.txt`).
+    names: Vec<Reference>,
+    /// Lists that could not be read, and folders of them.
+    unread: Vec<String>,
+    gaps: Vec<String>,
+}
+
+impl SideLoaded {
+    fn collect<'a>(folders: impl IntoIterator<Item = &'a Path>) -> Self {
+        let mut all = Self::default();
+        for folder in folders {
+            match files_of(folder) {
+                Ok(files) => all.add_folder(folder, &files),
+                Err(error) if error.kind() == ErrorKind::NotFound && !folder.is_symlink() => {}
+                Err(error) => all.miss(folder, &error),
+            }
+        }
+        all
+    }
+
+    /// Reads the lists; archives are not opened, and a gap.
+    fn add_folder(&mut self, folder: &Path, files: &[PathBuf]) {
+        let (lists, archives): (Vec<&PathBuf>, Vec<&PathBuf>) =
+            files.iter().partition(|file| file.extension().is_some_and(|extension| extension == "txt"));
+        for list in lists {
+            match fs::read(list) {
+                Ok(bytes) => self.names.extend(String::from_utf8_lossy(&bytes).split_whitespace().map(Reference::new)),
+                Err(error) => self.miss(list, &error),
+            }
+        }
+        if !archives.is_empty() {
+            let (count, folder) = (archives.len(), folder.display());
+            self.gaps.push(format!("{count} image archives in {folder} are not opened: their images stay by pin or missing registry only"));
         }
     }
-    (names, gaps)
+
+    fn miss(&mut self, path: &Path, error: &io::Error) {
+        self.gaps.push(format!("which images were brought to this node can't be told: read {}: {error}", path.display()));
+        self.unread.push(path.display().to_string());
+    }
+}
+
+fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 fn booted_at(now: Timestamp) -> Option<Timestamp> {
@@ -181,7 +216,7 @@ fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::Path;
+    use std::os::unix::fs::symlink;
     use std::time::Duration;
 
     use tempfile::TempDir;
@@ -575,6 +610,36 @@ mod tests {
         });
         let error = format!("{:#}", collected(&broken, data.path()).expect_err("broken"));
         assert!(error.contains("ctr containers info lonely: exit status 1: ctr: broken"), "{error}");
+    }
+
+    #[test]
+    fn the_names_on_every_list_of_images_that_were_brought_are_known() {
+        let folder = tempfile::tempdir().expect("folder");
+        let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).expect("write");
+        write("a.txt", b"docker.io/rancher/a:1\r\ndocker.io/rancher/b:1\n");
+        write("b.txt", b"\xff\xfe\nquay.io/a/c:1");
+        write("airgap.tar.zst", b"");
+        let found = SideLoaded::collect([folder.path(), Path::new("/nonexistent/agent/images")]);
+        let names: BTreeSet<&str> = found.names.iter().map(Reference::as_str).collect();
+        assert!(["docker.io/rancher/a:1", "docker.io/rancher/b:1", "quay.io/a/c:1"].iter().all(|name| names.contains(name)), "{names:?}");
+        assert_eq!(found.unread, [""; 0]);
+        assert!(matches!(&found.gaps[..], [gap] if gap.starts_with("1 image archives in ")), "{:?}", found.gaps);
+    }
+
+    #[test]
+    fn a_list_that_can_not_be_read_is_a_gap_and_known_to_be_missing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a.txt"), "quay.io/a/a:1").expect("write");
+        fs::create_dir(path("b.txt")).expect("a folder in its place");
+        symlink("/nonexistent/list", path("c.txt")).expect("a link to nowhere");
+        symlink("/nonexistent/folder", path("d")).expect("a link to nowhere");
+        let found = SideLoaded::collect([folder.path(), &path("a.txt"), &path("d")]);
+        let unread: BTreeSet<PathBuf> = found.unread.iter().map(PathBuf::from).collect();
+        assert_eq!(unread, BTreeSet::from(["a.txt", "b.txt", "c.txt", "d"].map(path)));
+        assert_eq!(found.names, [Reference::new("quay.io/a/a:1")]);
+        let unknown = |gap: &&String| gap.starts_with("which images were brought to this node can't be told: read /");
+        assert_eq!(found.gaps.iter().filter(unknown).count(), 4, "{:?}", found.gaps);
     }
 
     #[test]

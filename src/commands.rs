@@ -58,6 +58,16 @@ pub enum Ended {
     Interrupted,
 }
 
+impl Ended {
+    /// Whoever sent a signal is told so, also when the last batch had begun by then.
+    fn heeding(self, interrupt: &Interrupt) -> Self {
+        match self {
+            Self::Done | Self::SomeFailed if interrupt.is_set() => Self::Interrupted,
+            Self::Done | Self::Refused | Self::Misused | Self::SomeFailed | Self::Locked | Self::Interrupted => self,
+        }
+    }
+}
+
 /// An error with a way out.
 #[derive(Debug)]
 struct Hint(&'static str, String);
@@ -72,10 +82,11 @@ impl std::error::Error for Hint {}
 
 /// What an error means for the exit code, and what to do about it.
 pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&'static str>) {
-    let hint = error.downcast_ref::<Hint>().map(|hint| hint.0);
-    if error.chain().any(|cause| cause.downcast_ref() == Some(&Failure::Interrupted)) && interrupt.is_set() {
+    // A program that the same signal hit fails in its own words.
+    if interrupt.is_set() {
         return (Ended::Interrupted, None);
     }
+    let hint = error.downcast_ref::<Hint>().map(|hint| hint.0);
     if error.chain().any(|cause| cause.downcast_ref::<ConfigError>().is_some()) {
         return (Ended::Misused, Some("nuke-images config shows the configuration in force"));
     }
@@ -91,7 +102,7 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
 pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
     let config = config::load(cli.options.config.as_deref(), flags(&cli.options))?;
     let session = Session { options: &cli.options, config: &config, surroundings, interrupt, started_at: now() };
-    match &cli.command {
+    let ended = match &cli.command {
         None if cli.dry_run => session.dry_run(),
         None => session.clean_up(cli.yes),
         Some(Verb::Plan { inventory: None }) => session.dry_run(),
@@ -99,7 +110,8 @@ pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Resu
         Some(Verb::Inventory) => session.inventory(),
         Some(Verb::Observe) => session.observe(),
         Some(Verb::Config) => session.show_config(),
-    }
+    };
+    ended.map(|ended| ended.heeding(interrupt))
 }
 
 #[expect(clippy::disallowed_methods, reason = "time enters here")]
@@ -172,7 +184,7 @@ impl Session<'_> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
         let (inventory, _) = self.look(&runner, &load_state())?;
         match self.options.output {
-            Format::Json => write_out(&json::render(&inventory))?,
+            Format::Json => write_out(&json::render(&inventory)?)?,
             Format::Text => write_out(&text::render_inventory(&inventory, self.style()))?,
         }
         Ok(Ended::Done)
@@ -180,7 +192,7 @@ impl Session<'_> {
 
     fn show_config(&self) -> Result<Ended> {
         match self.options.output {
-            Format::Json => write_out(&json::render(&self.config.settings))?,
+            Format::Json => write_out(&json::render(&self.config.settings)?)?,
             Format::Text => write_out(&text::render_config(self.config, self.style()))?,
         }
         Ok(Ended::Done)
@@ -241,11 +253,7 @@ impl Session<'_> {
         let report = self.report(&inventory, &plan, Some(&execution), false);
         log_summary(&report);
         self.print(&report)?;
-        Ok(match report.summary {
-            ref summary if summary.not_attempted > 0 => Ended::Interrupted,
-            ref summary if summary.failed > 0 => Ended::SomeFailed,
-            _ => Ended::Done,
-        })
+        Ok(if report.summary.failed > 0 { Ended::SomeFailed } else { Ended::Done })
     }
 
     fn execute(&self, inventory: &Inventory, found: &Found, plan: &Plan, state: &mut State) -> Execution {
@@ -306,7 +314,7 @@ impl Session<'_> {
 
     fn print(&self, report: &Report) -> Result<()> {
         match self.options.output {
-            Format::Json => write_out(&json::render(report)),
+            Format::Json => write_out(&json::render(report)?),
             // The journal has the story already, entry by entry.
             Format::Text if self.surroundings.in_journal || self.options.quiet => Ok(()),
             Format::Text => write_out(&text::render_report(report, self.style())),

@@ -209,7 +209,8 @@ impl Run<'_> {
         (self.executor.watch)(removal, &outcome);
         match outcome {
             Outcome::Removed | Outcome::Gone => self.state.finish(&removal.id),
-            Outcome::Spared(_) | Outcome::NotAttempted(_) | Outcome::Failed(_) => {}
+            Outcome::Spared(_) => self.state.spare(&removal.id),
+            Outcome::NotAttempted(_) | Outcome::Failed(_) => {}
         }
         self.outcomes[position] = Some(outcome);
     }
@@ -307,11 +308,15 @@ mod tests {
         }
 
         fn run_watched(&self, fake: &FakeContainerd, watch: &dyn Fn(&Removal, &Outcome)) -> Execution {
+            self.run_remembering(&mut State::default().updated(&self.node), fake, watch)
+        }
+
+        fn run_remembering(&self, state: &mut State, fake: &FakeContainerd, watch: &dyn Fn(&Removal, &Outcome)) -> Execution {
             let ctr = fake.ctr();
             let (path, interrupt) = (self.state_path(), &self.interrupt);
             let store = CtrStore { ctr: &ctr, inventory: &self.node };
             let executor = Executor { store: &store, inventory: &self.node, state_path: &path, interrupt, batch: self.batch, watch };
-            let execution = executor.execute(&self.plan, &mut State::default().updated(&self.node));
+            let execution = executor.execute(&self.plan, state);
             assert_eq!(execution.outcomes.len(), self.plan.removals.len());
             execution
         }
@@ -658,6 +663,17 @@ mod tests {
             assert!(!stage.run(&fake).outcomes.contains(&Outcome::Removed));
             assert!(noted(&stage.state_path()).is_empty());
         }
+    }
+
+    #[test]
+    fn an_image_that_is_spared_is_left_to_the_selectors_again() {
+        let stage = Stage::with(&[A]);
+        let mut state = State::default().updated(&stage.node);
+        state.begin(&stage.plan.removals.iter().collect::<Vec<_>>(), stage.node.taken_at);
+        let fake = stage.fake_where("images ls -q", |fake| fake.start("late", &image(A)));
+        let execution = stage.run_remembering(&mut state, &fake, &|_, _| ());
+        assert_eq!(execution.outcomes, [spared("has come into use: snapshot late")]);
+        assert!(noted(&stage.state_path()).is_empty());
     }
 
     #[test]

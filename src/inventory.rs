@@ -37,6 +37,9 @@ pub struct Inventory {
     /// Names that a list under k3s' or RKE2's `agent/images` holds: images that were brought, not pulled.
     #[serde(default)]
     pub side_loaded: Vec<Reference>,
+    /// Such lists, and folders of them, that could not be read: any image may be on one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread_lists: Vec<String>,
     /// Snapshotters that images were unpacked with.
     #[serde(default)]
     pub snapshotters: BTreeSet<String>,
@@ -435,6 +438,7 @@ pub mod samples {
             sandbox_image: SandboxImage::default(),
             static_pods: Vec::new(),
             side_loaded: Vec::new(),
+            unread_lists: Vec::new(),
             snapshotters: ["overlayfs".to_owned()].into(),
             images,
             parts: Vec::new(),

@@ -201,9 +201,11 @@ impl Selectors {
     }
 
     fn select(&self, reference: &Reference) -> bool {
-        let registry = reference.named().map(|named| named.registry);
-        let of_registry = registry.is_some_and(|registry| self.registries.contains(&registry));
-        of_registry || self.include.iter().any(|pattern| spellings(reference).iter().any(|name| pattern.is_match(name)))
+        // No registry knows a name that an import made up, although it reads like one on docker.io.
+        let named = reference.named().filter(|_| !reference.is_made_up_by_import());
+        let names = if named.is_some() { spellings(reference) } else { vec![reference.to_string()] };
+        named.is_some_and(|named| self.registries.contains(&named.registry))
+            || self.include.iter().any(|pattern| names.iter().any(|name| pattern.is_match(name)))
     }
 }
 
@@ -216,6 +218,9 @@ fn unpullable(image: &Image, inventory: &Inventory, policy: &Policy) -> Option<S
     }
     if let Some(name) = inventory.side_loaded.iter().find(|name| image.is_named_by(name)) {
         return Some(format!("{name} is on a list of images brought to this node"));
+    }
+    if let Some(list) = inventory.unread_lists.first() {
+        return Some(format!("may be on a list of images brought to this node that can't be read, {list}"));
     }
     let named: Vec<&Reference> = image.references.iter().filter(|r| !r.is_bare_id()).collect();
     let missing = named.iter().find(|reference| !comes_from(image, reference))?;
@@ -244,7 +249,7 @@ fn too_young(image: &Image, inventory: &Inventory, policy: &Policy) -> Option<St
 }
 
 /// What `pulled_at` really tells.
-fn since_what(image: &Image) -> &'static str {
+pub fn since_what(image: &Image) -> &'static str {
     match image.pulled_at_source {
         Some(PulledAtSource::FirstSeen) => "first seen",
         Some(PulledAtSource::Blob | PulledAtSource::Kubelet) | None => "pulled",
@@ -587,6 +592,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_an_import_made_up_is_of_no_registry() {
+        let import = format!("import-2026-11-24@{}", hash("manifest"));
+        for (policy, expected) in [
+            (selecting(&["docker.io"], &[]), "not_selected"),
+            (selecting(&[], &["^docker\\.io/library/"]), "not_selected"),
+            (selecting(&[], &["^import-2026"]), "unused"),
+        ] {
+            assert_eq!(reason(&image_with(&[&import]), &Policy { keep_unpullable: false, ..policy }), expected);
+        }
+    }
+
+    #[test]
     fn a_pattern_is_searched_for_anywhere_as_grep_does() {
         for (pattern, name, selected) in [
             ("app", "quay.io/a/my-app-x:1", true),
@@ -688,6 +705,15 @@ mod tests {
             node.side_loaded = references(&["docker.io/rancher/other:1", name]);
             assert_eq!(verdict(&node, &policy()).0 == "unpullable", is_it, "{name}");
         }
+    }
+
+    #[test]
+    fn a_list_that_can_not_be_read_may_hold_any_image() {
+        let mut node = inventory(vec![image("quay.io/a/app:1")]);
+        node.unread_lists = vec!["/agent/images/a.txt".into()];
+        let detail = "may be on a list of images brought to this node that can't be read, /agent/images/a.txt";
+        assert_eq!(verdict(&node, &policy()), ("unpullable", detail.into()));
+        assert_eq!(verdict(&node, &Policy { keep_unpullable: false, ..policy() }).0, "unused");
     }
 
     #[test]

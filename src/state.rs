@@ -119,7 +119,9 @@ impl State {
             let references = image.references.iter().map(|name| (name.clone(), seen(name))).collect();
             (image.id.clone(), Memory { first_seen, last_used, references })
         };
-        let still_cut_off = |begun: &&Begun| inventory.images.iter().any(|image| image.id == begun.id && image.removal_begun);
+        // Somebody who needs an image decides anew: once it is unused again it is judged like any other.
+        let is_left = |image: &Image| image.removal_begun && image.users.is_empty();
+        let still_cut_off = |begun: &&Begun| inventory.images.iter().any(|image| image.id == begun.id && is_left(image));
         Self {
             version: VERSION,
             images: inventory.images.iter().map(remember).collect(),
@@ -137,8 +139,13 @@ impl State {
 
     /// Forgets a removal that was seen through.
     pub fn finish(&mut self, id: &ImageId) {
-        self.removing.retain(|begun| begun.id != *id);
+        self.spare(id);
         self.images.remove(id);
+    }
+
+    /// Forgets that a removal was begun, as its image is needed after all.
+    pub fn spare(&mut self, id: &ImageId) {
+        self.removing.retain(|begun| begun.id != *id);
     }
 }
 
@@ -162,6 +169,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::inventory::UserKind;
     use crate::inventory::samples::{self, hash, image, inventory, used_image};
     use crate::plan::Plan;
 
@@ -389,6 +397,16 @@ mod tests {
         }
         let (_, later) = look(&state, std::slice::from_ref(&rest), at(5));
         assert!(is_finished(&later, &rest), "an observing run in between doesn't forget it");
+    }
+
+    #[test]
+    fn a_cut_off_removal_is_forgotten_once_its_image_has_come_into_use() {
+        let (image, state) = begun();
+        let rest = Image { references: removal_order(&image.references)[2..].to_vec(), ..image };
+        for kind in [UserKind::Container, UserKind::Sandbox, UserKind::Snapshot, UserKind::ImageVolume, UserKind::Unknown] {
+            let (_, later) = look(&state, &[Image { users: vec![samples::user(kind)], ..rest.clone() }], at(5));
+            assert!(!is_finished(&later, &rest), "{kind:?}");
+        }
     }
 
     #[test]

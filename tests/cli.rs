@@ -4,7 +4,9 @@
 #[path = "cli/node.rs"]
 mod node;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
@@ -169,6 +171,30 @@ fn a_signal_during_a_removal_lets_it_come_to_its_end() {
     assert!(node.holds(A) != node.holds(B));
     let noted: Value = serde_json::from_str(&node.read("lib/nuke-images/state.json")).expect("a state");
     assert_eq!(noted["removing"], json!([]));
+}
+
+#[test]
+fn a_signal_during_the_last_removal_is_told_although_everything_was_done() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        for (rest, outcome) in [("", "removed"), ("exit 1", "failed")] {
+            let node = Node::new();
+            node.behaves_at("images rm", &format!("kill -s {signal} $PPID; {rest}"));
+            let run = node.run(&CLEAN).exits(code);
+            assert_eq!((run.outcome(A).0, run.outcome(B).0), (outcome.to_owned(), outcome.to_owned()), "{run:?}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_before_a_removal_is_told_also_when_there_is_nothing_to_remove() {
+    for arguments in [&CLEAN[..], &["--yes", "--registry", "nowhere.example.com"], &["--yes"], &["observe"], &["--dry-run", "--all"]] {
+        for rest in ["", "kill -s TERM $$"] {
+            let node = Node::new();
+            node.behaves_at("snapshots ls", &format!("kill -s TERM $PPID; {rest}"));
+            node.run(arguments).exits(143);
+            assert_nothing_removed(&node);
+        }
+    }
 }
 
 #[test]
@@ -378,6 +404,16 @@ fn saved(node: &Node) -> Value {
 fn plan(node: &Node, inventory: &Value, arguments: &[&str]) -> Run {
     node.write("inventory.json", &inventory.to_string());
     product(&[&["plan", "--inventory", &node.path("inventory.json").display().to_string()], arguments].concat())
+}
+
+#[test]
+fn a_file_name_that_is_no_text_makes_an_error_and_no_json() {
+    let node = Node::new();
+    let folder = node.path("etc/kubernetes/manifests");
+    fs::create_dir_all(&folder).expect("folder");
+    fs::write(folder.join(OsStr::from_bytes(b"\xff.yaml")), "kind: Pod\n").expect("write");
+    let run = node.run(&["inventory", "--output", "json"]).exits(1);
+    assert_eq!((run.stdout.as_str(), run.error()), ("", "error: write JSON: path contains invalid UTF-8 characters"));
 }
 
 #[test]

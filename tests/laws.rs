@@ -171,6 +171,7 @@ prop_compose! {
             sandbox_image: SandboxImage { names: sandbox, source: Some("containerd config dump".into()) },
             static_pods: pods.into_iter().enumerate().map(pod).collect(),
             side_loaded,
+            unread_lists: Vec::new(),
             snapshotters: ["overlayfs".to_owned()].into(),
             images,
             parts: parts.into_iter().map(|(bytes, held_elsewhere)| Part { bytes, held_elsewhere }).collect(),
@@ -292,12 +293,13 @@ proptest! {
 
     #[test]
     fn one_more_that_needs_or_names_an_image_never_adds_a_removal(
-        node in any_inventory(), policy in any_policy(), which in any::<Index>(), name in any_name(), user in any_user(), what in 0..4_u8,
+        node in any_inventory(), policy in any_policy(), which in any::<Index>(), name in any_name(), user in any_user(), what in 0..5_u8,
     ) {
         let mut needed = node.clone();
         match what {
             0 => needed.static_pods.push(StaticPod { path: "/m/new.yaml".into(), images: vec![name] }),
             1 => needed.side_loaded.push(name),
+            4 => needed.unread_lists.push("/agent/images/new.txt".into()),
             2 => one(&mut needed, which).into_iter().for_each(|image| image.users.push(user.clone())),
             _ => one(&mut needed, which).into_iter().for_each(|image| image.pinned = Some("io.cattle.k3s.pinned".into())),
         }
@@ -399,7 +401,7 @@ proptest! {
 
     #[test]
     fn a_saved_inventory_is_read_as_it_was_and_judged_the_same(node in any_inventory(), policy in any_policy()) {
-        let json = nuke_images::output::json::render(&node);
+        let json = nuke_images::output::json::render(&node).expect("JSON");
         let read: Inventory = serde_json::from_str(&json).expect("an inventory");
         prop_assert_eq!(&read, &node);
         prop_assert_eq!(Plan::new(&read, &policy), Plan::new(&node, &policy));

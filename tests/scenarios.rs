@@ -204,7 +204,7 @@ fn every_inventory_has_the_exact_form_that_the_program_writes() {
     for folder in folders() {
         let text = fs::read_to_string(folder.join("inventory.json")).expect("an inventory");
         let inventory: Inventory = serde_json::from_str(&text).expect("an inventory");
-        let lines = difference(&text, &nuke_images::output::json::render(&inventory));
+        let lines = difference(&text, &nuke_images::output::json::render(&inventory).expect("JSON"));
         assert!(lines.is_empty(), "{}:\n{}", folder.display(), lines.join("\n"));
     }
 }

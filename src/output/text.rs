@@ -9,7 +9,7 @@ use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
 use crate::config::Config;
 use crate::inventory::{DiskUsage, Image, Inventory};
-use crate::policy::Keep;
+use crate::policy::{Keep, since_what};
 use crate::report::{ImageReport, Report, Summary};
 use crate::units::printable;
 use crate::units::{Timestamp, human_bytes, human_span};
@@ -18,6 +18,10 @@ use crate::units::{Timestamp, human_bytes, human_span};
 const BAR: usize = 30;
 /// Widest that a name is printed while a table has to share its line.
 const NAME: usize = 64;
+/// Narrowest that it is cut to where the line is short.
+const SHORT_NAME: usize = 24;
+/// Characters that a reason gets before a name is cut.
+const WHY: usize = 40;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,8 @@ fn heading(report: &Report, look: Look) -> String {
 struct Row {
     mark: String,
     name: String,
+    /// How many names there are besides.
+    more: String,
     bytes: u64,
     age: String,
     why: String,
@@ -95,8 +101,14 @@ fn row(image: &ImageReport, age: String, look: Look) -> Row {
         (Some("gone"), None) => "removed by somebody else meanwhile".into(),
         _ => format!("{}: {}", image.reason.replace('_', " "), printable(&image.detail)),
     };
-    let name = format!("{}{more}", middle(&printable(&image.name), NAME));
-    Row { mark: look.paint(&style, sign), name, bytes: image.size_bytes.max(image.reclaimable_bytes), age, why }
+    let name = middle(&printable(&image.name), NAME);
+    Row { mark: look.paint(&style, sign), name, more, bytes: image.size_bytes.max(image.reclaimable_bytes), age, why }
+}
+
+impl Row {
+    fn name(&self, width: usize) -> String {
+        format!("{}{}", middle(&self.name, width.saturating_sub(self.more.len())), self.more)
+    }
 }
 
 /// A long name keeps its beginning and its end, which holds the tag.
@@ -111,10 +123,12 @@ fn middle(name: &str, width: usize) -> String {
 }
 
 fn table(text: &mut String, title: &str, going: &[Row], staying: &[Row], look: Look) {
-    let widest = |cell: fn(&Row) -> &str, least: usize| {
-        going.iter().chain(staying).map(|row| measure_text_width(cell(row))).max().unwrap_or(0).max(least)
-    };
-    let (name, age) = (widest(|row| &row.name, 20), widest(|row| &row.age, 6));
+    let widest = |cell: fn(&Row) -> usize| going.iter().chain(staying).map(cell).max().unwrap_or(0);
+    let age = widest(|row| measure_text_width(&row.age)).max(6);
+    let why = widest(|row| measure_text_width(&row.why)).min(WHY);
+    // A mark, a size of ten, and the blanks between the columns.
+    let room = look.width.saturating_sub(2 + 1 + 10 + 1 + age + 1 + 1 + why);
+    let name = widest(|row| measure_text_width(&row.name) + row.more.len()).min(room.max(SHORT_NAME)).max(20);
     for (title, rows) in [(title, going), ("KEPT", staying)] {
         if rows.is_empty() {
             continue;
@@ -130,7 +144,7 @@ fn table(text: &mut String, title: &str, going: &[Row], staying: &[Row], look: L
             let cells = format!(
                 "{} {} {} {} {}",
                 row.mark,
-                pad_str(&row.name, name, Alignment::Left, None),
+                pad_str(&row.name(name), name, Alignment::Left, None),
                 pad_str(&human_bytes(row.bytes), 10, Alignment::Right, None),
                 pad_str(&row.age, age + 1, Alignment::Right, None),
                 look.dim(&row.why),
@@ -217,7 +231,7 @@ pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
         let age = image
             .pulled_at
             .and_then(|at| inventory.taken_at.since(at))
-            .map_or("age unknown".into(), |age: Duration| format!("pulled {} ago", human_span(age)));
+            .map_or("age unknown".into(), |age: Duration| format!("{} {} ago", since_what(image), human_span(age)));
         let pin = image.pinned.as_ref().map_or(String::new(), |_| " · pinned".into());
         _ = writeln!(text, "{}", look.bold(&printable(image.display_name())));
         _ = writeln!(text, "  {} · {age} · {}{pin}", human_bytes(image.size_bytes), look.dim(&printable(image.id.short())));
@@ -256,4 +270,65 @@ pub fn render_config(config: &Config, look: Look) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::PulledAtSource;
+    use crate::inventory::samples::{image, inventory, now, policy, used_image};
+    use crate::plan::Plan;
+    use crate::report::{Run, Trigger};
+
+    const LONG: &str = "registry.example.com/platform/observability/metritrics-collector-sidecar:v1.24.3";
+
+    /// Lines of the tables that `images` make on a terminal of this width.
+    fn lines(images: Vec<Image>, width: usize) -> Vec<String> {
+        let node = inventory(images);
+        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now() };
+        let report = Report::new(&node, &Plan::new(&node, &policy()), None, &run);
+        let text = render_report(&report, Look { colors: false, width });
+        text.lines().skip_while(|line| !line.ends_with("WHY")).take_while(|line| !line.starts_with("Would")).map(str::to_owned).collect()
+    }
+
+    /// The columns from `WHY` on.
+    fn whys(lines: &[String]) -> Vec<String> {
+        let start = lines[0].chars().count() - 3;
+        lines.iter().filter(|line| !line.is_empty()).map(|line| line.chars().skip(start).collect()).collect()
+    }
+
+    #[test]
+    fn an_age_of_which_only_the_first_sight_is_known_is_not_called_that_of_a_pull() {
+        let seen = Image { pulled_at_source: Some(PulledAtSource::FirstSeen), ..image("quay.io/a/seen:1") };
+        let unknown = Image { pulled_at: None, pulled_at_source: None, ..image("quay.io/a/unknown:1") };
+        let text = render_inventory(&inventory(vec![image("quay.io/a/pulled:1"), seen, unknown]), Look { colors: false, width: 80 });
+        let ages: Vec<&str> = text.lines().filter_map(|line| line.split(" · ").nth(1)).collect();
+        assert_eq!(ages, ["pulled 24 h ago", "first seen 24 h ago", "age unknown"]);
+    }
+
+    #[test]
+    fn a_name_that_is_short_is_whole_although_the_reason_is_cut() {
+        let lines = lines(vec![image("quay.io/a/app:1"), used_image("quay.io/a/web:1")], 80);
+        assert!(lines.iter().any(|line| line.starts_with("- quay.io/a/app:1 (+2) ")), "{lines:#?}");
+        assert!(whys(&lines).contains(&"unused: nothing uses it, pulled 24 h …".to_owned()), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_reason_has_room_for_a_sentence_beside_the_longest_name() {
+        for (width, reason, name) in [
+            (60, "unused: nothi…", "- registry.…r:v1.24.3 (+2) "),
+            (80, "unused: nothing uses it, pulled 2…", "- registry.…r:v1.24.3 (+2) "),
+            (120, "unused: nothing uses it, pulled 24 h ago", "- registry.example.com/platf…-collector-sidecar:v1.24.3 (+2) "),
+            (
+                usize::MAX,
+                "unused: nothing uses it, pulled 24 h ago",
+                "- registry.example.com/platform/ob…trics-collector-sidecar:v1.24.3 (+2) ",
+            ),
+        ] {
+            let lines = lines(vec![image(LONG), used_image("quay.io/a/web:1")], width);
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}: {lines:#?}");
+            assert!(whys(&lines).contains(&reason.to_owned()), "{width}: {lines:#?}");
+            assert!(lines.iter().any(|line| line.contains(name)), "{width}: {lines:#?}");
+        }
+    }
 }
