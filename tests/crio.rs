@@ -328,6 +328,21 @@ fn what_crio_refuses_to_remove_is_spared_and_the_others_go() -> Result<()> {
 }
 
 #[test]
+fn what_crio_refuses_is_spared_also_beside_one_that_somebody_else_has_removed() -> Result<()> {
+    for recordings in RECORDINGS {
+        let machine = node()?;
+        let replay = recorded(&machine, recordings)?;
+        replay.refuses(UNUSED[0], "crictl-rmi-inuse-running-id")?;
+        replay.behaves_at("rmi", &format!("rm -f images/{}*.json", UNUSED[1]))?;
+        let json = machine.run(&CLEAN)?.exits(0)?.json()?;
+        assert_eq!(verdict(&json, UNUSED[0])?.2, "spared", "{recordings}: {json:#}");
+        assert_eq!(verdict(&json, UNUSED[1])?.2, "gone", "{recordings}: {json:#}");
+        assert_eq!(verdict(&json, UNUSED[2])?.2, "removed", "{recordings}: {json:#}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_image_that_stays_listed_has_failed_to_go_whatever_was_printed() -> Result<()> {
     let machine = node()?;
     let replay = recorded(&machine, "crio-1.34")?;

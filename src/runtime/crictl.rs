@@ -178,16 +178,20 @@ impl Complaints {
     /// What was said of one image, in the words of the runtime.
     pub fn about(&self, id: &str) -> Option<String> {
         let hex = id.trim_start_matches("sha256:");
-        // One line may tell of several; what stands behind this image's ID is said of it.
-        let part = self.0.iter().rev().find_map(|line| line.find(hex).map(|at| &line[at + hex.len()..]))?;
-        let part = part.split("\\nerror of removing").next().unwrap_or(part);
+        // What stands behind an image's ID is said of it.
+        let part = self.parts().filter_map(|part| part.find(hex).map(|at| &part[at + hex.len()..])).last()?;
         Some(printable(part.trim_matches(|c: char| matches!(c, '"' | '\\' | ':' | ' '))))
     }
 
     /// Was it said that the image isn't there?
     pub fn is_missing(&self, id: &str) -> bool {
         let hex = id.trim_start_matches("sha256:");
-        self.0.iter().any(|line| line.contains("no such image") && line.contains(hex))
+        self.parts().any(|part| part.contains("no such image") && part.contains(hex))
+    }
+
+    /// Complaints one by one: crictl from 1.32 on writes all of them into its last line, parted by `\n`.
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|line| line.split("\\n"))
     }
 
     /// The last of all.
