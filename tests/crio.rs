@@ -251,6 +251,19 @@ fn an_image_whose_pinned_tag_has_moved_is_pinned_no_more() -> Result<()> {
 }
 
 #[test]
+fn keeps_what_openshift_runs_beside_cri() -> Result<()> {
+    let machine = node()?;
+    let replay = recorded(&machine, "crio-1.34")?;
+    let (hex, digest) = ("0e".repeat(32), "0d".repeat(32));
+    let name = format!("quay.io/openshift-release-dev/ocp-v4.0-art-dev@sha256:{digest}");
+    replay.adds(&json!({"id": hex, "repoTags": [], "repoDigests": [name], "size": "1", "pinned": false}))?;
+    pulled(&machine, std::slice::from_ref(&hex))?;
+    let json = keeps(&machine, &replay, &hex, "excluded")?;
+    assert!(entry(&json, &hex)?["detail"].as_str().is_some_and(|detail| detail.contains("outside CRI")), "{json:#}");
+    Ok(())
+}
+
+#[test]
 fn removes_what_nothing_uses_by_its_bare_id_and_never_by_name() -> Result<()> {
     for recordings in RECORDINGS {
         let machine = node()?;
