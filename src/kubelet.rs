@@ -26,8 +26,8 @@ const RECORD_CAP: u64 = 64 << 10;
 /// What the kubelet says of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kubelet {
-    /// Endpoint of the runtime it uses, and where that was read.
-    pub endpoint: Option<(String, String)>,
+    /// Endpoints of the runtime it uses, each with where that was read; several only where several kubelets run here.
+    pub endpoints: Vec<(String, String)>,
     /// `staticPodPath`s.
     pub static_pods: BTreeSet<PathBuf>,
     /// What could not be read.
@@ -43,42 +43,59 @@ pub struct Pull {
     pub at: Timestamp,
 }
 
-/// Reads what can be seen. Its command line beats its configuration, as it does for the kubelet itself.
+/// Reads what can be seen. Flags beat the configuration, as they do for the kubelet itself, and what one that runs was started
+/// with beats the files that one would be started with.
 pub fn collect_kubelet() -> Kubelet {
     let mut kubelet = Kubelet::default();
-    let mut files = BTreeSet::from([PathBuf::from(CONFIG)]);
     for words in command_lines() {
         let flags = Flags::parse(words.iter().map(String::as_str));
-        kubelet.add(flags, "the kubelet's command line", &mut files);
+        let config = flags.config.as_deref().and_then(|file| kubelet.read_config(file));
+        let endpoint = kubelet.add(flags, "the kubelet's command line").or(config);
+        kubelet.endpoints.extend(endpoint);
     }
-    for file in files {
-        match fs::read_to_string(&file) {
-            Ok(text) => kubelet.add_config(&text, &file.display().to_string()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => kubelet.gaps.push(format!("read {}: {error}", file.display())),
-        }
-    }
-    if let Ok(text) = fs::read_to_string(KUBEADM_FLAGS) {
-        let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty());
-        kubelet.add(Flags::parse(words), KUBEADM_FLAGS, &mut BTreeSet::new());
+    let flags = fs::read_to_string(KUBEADM_FLAGS).map(|text| Flags::parse(kubeadm_words(&text))).unwrap_or_default();
+    let config = kubelet.read_config(Path::new(CONFIG));
+    let endpoint = kubelet.add(flags, KUBEADM_FLAGS).or(config);
+    if kubelet.endpoints.is_empty() {
+        kubelet.endpoints.extend(endpoint);
     }
     kubelet
 }
 
+/// The words between the quotes of `KUBELET_KUBEADM_ARGS="…"`.
+fn kubeadm_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty())
+}
+
 impl Kubelet {
-    fn add(&mut self, flags: Flags, source: &str, files: &mut BTreeSet<PathBuf>) {
-        self.endpoint = self.endpoint.take().or(flags.endpoint.map(|endpoint| (endpoint, source.to_owned())));
+    /// The endpoint that the flags tell, and where that was read.
+    fn add(&mut self, flags: Flags, source: &str) -> Option<(String, String)> {
         self.static_pods.extend(flags.static_pods);
-        files.extend(flags.config);
+        flags.endpoint.map(|endpoint| (endpoint, source.to_owned()))
     }
 
-    fn add_config(&mut self, text: &str, source: &str) {
+    /// The same for a file of the configuration.
+    fn read_config(&mut self, file: &Path) -> Option<(String, String)> {
+        match fs::read_to_string(file) {
+            Ok(text) => self.add_config(&text, &file.display().to_string()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                self.gaps.push(format!("read {}: {error}", file.display()));
+                None
+            }
+        }
+    }
+
+    fn add_config(&mut self, text: &str, source: &str) -> Option<(String, String)> {
         match parse_config(text) {
             Ok((endpoint, static_pods)) => {
-                self.endpoint = self.endpoint.take().or(endpoint.map(|endpoint| (endpoint, source.to_owned())));
                 self.static_pods.extend(static_pods);
+                endpoint.map(|endpoint| (endpoint, source.to_owned()))
             }
-            Err(error) => self.gaps.push(format!("read {source}: {error:#}")),
+            Err(error) => {
+                self.gaps.push(format!("read {source}: {error:#}"));
+                None
+            }
         }
     }
 }
@@ -173,8 +190,7 @@ mod tests {
         let text = format!(
             "KUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint={ENDPOINT} --pod-infra-container-image=registry.k8s.io/pause:3.9\"\n"
         );
-        let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty());
-        assert_eq!(Flags::parse(words).endpoint.as_deref(), Some(ENDPOINT));
+        assert_eq!(Flags::parse(kubeadm_words(&text)).endpoint.as_deref(), Some(ENDPOINT));
     }
 
     #[test]
@@ -186,12 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_beats_the_configuration() {
+    fn says_where_an_endpoint_was_read_and_gathers_every_static_pod_folder() {
         let mut kubelet = Kubelet::default();
-        kubelet.add(Flags { endpoint: Some("unix:///a".into()), ..Flags::default() }, "flags", &mut BTreeSet::new());
-        kubelet.add_config("containerRuntimeEndpoint: unix:///b\nstaticPodPath: /p\n", "file");
-        assert_eq!(kubelet.endpoint, Some(("unix:///a".into(), "flags".into())));
-        assert_eq!(kubelet.static_pods, BTreeSet::from(["/p".into()]));
+        let flags = Flags { endpoint: Some("unix:///a".into()), static_pods: Some("/p".into()), config: None };
+        assert_eq!(kubelet.add(flags, "flags"), Some(("unix:///a".into(), "flags".into())));
+        let endpoint = kubelet.add_config("containerRuntimeEndpoint: unix:///b\nstaticPodPath: /q\n", "file");
+        assert_eq!(endpoint, Some(("unix:///b".into(), "file".into())));
+        assert_eq!(kubelet.add_config("a: [", "broken"), None);
+        assert_eq!((kubelet.static_pods.len(), kubelet.gaps.len()), (2, 1));
     }
 
     #[test]
