@@ -9,6 +9,7 @@
 //! references: 8 s, through `crictl rmi` 13 s). `crictl` beside it adds the uses and pins that CRI knows, and pod names.
 //! CRI-O and cri-dockerd are reached through `crictl` alone.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -223,7 +224,10 @@ fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
     let mut sockets: Vec<&str> =
         DISTRIBUTIONS.iter().filter(|row| wanted.kind.is_none_or(|kind| kind == row.kind)).map(|row| row.socket).collect();
     sockets.dedup();
-    let answering: Vec<&str> = sockets.iter().copied().filter(|socket| UnixStream::connect(socket).is_ok()).collect();
+    let mut answering: Vec<&str> = sockets.iter().copied().filter(|socket| UnixStream::connect(socket).is_ok()).collect();
+    // Where one path is a link to another, it is one runtime that answers twice.
+    let mut seen = BTreeSet::new();
+    answering.retain(|socket| seen.insert(real(Path::new(socket))));
     match answering[..] {
         [] => bail!("no runtime answers on {} (name its socket with --runtime-endpoint)", sockets.join(", ")),
         [socket] => Ok(socket.into()),

@@ -90,6 +90,17 @@ fn no_runtime_that_answers_is_refused_with_every_place_that_was_looked_at() -> R
 }
 
 #[test]
+fn a_socket_and_a_link_to_it_are_one_runtime() -> Result<()> {
+    let k3s = "/run/k3s/containerd/containerd.sock";
+    let machine = node(&[k3s])?;
+    crictl_on_containerd(&machine)?;
+    machine.write("/run/containerd/x", "")?;
+    std::os::unix::fs::symlink(k3s, machine.path(CONTAINERD)?)?;
+    assert_eq!(chosen(&machine, &[])?.0, "containerd");
+    Ok(())
+}
+
+#[test]
 fn the_users_endpoint_beats_every_guess() -> Result<()> {
     let mut machine = node(&[CONTAINERD, CRIO, "/run/own.sock"])?;
     crictl(&machine)?;
