@@ -176,6 +176,19 @@ fn a_name_chooses_among_the_runtimes_that_answer() -> Result<()> {
 }
 
 #[test]
+fn a_runtime_that_calls_itself_otherwise_is_refused() -> Result<()> {
+    let machine = node(&["/run/own.sock"])?;
+    let replay = crictl(&machine)?;
+    let own = ["--runtime-endpoint", "unix:///run/own.sock"];
+    for options in [&own[..], &[&own[..], &["--runtime", "docker"]].concat()] {
+        let run = refused(&machine, options)?;
+        assert!(run.stderr.contains("calls itself cri-o") && run.stderr.contains("--runtime cri-o"), "{run:?}");
+    }
+    assert_eq!(replay.removals()?.len(), 0);
+    Ok(())
+}
+
+#[test]
 fn no_program_to_reach_the_runtime_with_is_refused_and_says_how_to_name_one() -> Result<()> {
     let machine = node(&[CRIO])?;
     let run = refused(&machine, &[])?;

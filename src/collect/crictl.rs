@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::Facts;
 use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
@@ -112,6 +112,7 @@ impl Users {
 /// Lists images and users. `root` is the runtime's data folder.
 pub fn collect(crictl: &Crictl, kind: Kind, root: &Path, settings: &Settings) -> Result<Facts> {
     let version = crictl.version().context("ask the runtime for its version")?;
+    check_name(&version.name, kind)?;
     let listed = CriListed::collect(crictl)?;
     let sandbox_image = crictl.sandbox_image().context("ask the runtime for its configuration")?;
     let (mut images, parts) = build_images(&listed.images, kind, root);
@@ -138,6 +139,14 @@ pub fn collect(crictl: &Crictl, kind: Kind, root: &Path, settings: &Settings) ->
         image.users.extend(users.blind.iter().map(|why| User { kind: UserKind::Unknown, id: why.clone(), pod: None }));
     }
     Ok(Facts { version: version.version, images, parts, snapshotters: BTreeSet::new(), sandbox_image, disk: root.to_owned(), gaps })
+}
+
+/// How images are named, aged and removed hangs on what the runtime is; a socket and its process may not have told.
+fn check_name(name: &str, kind: Kind) -> Result<()> {
+    match Kind::of_name(name) {
+        Some(told) if told != kind => bail!("the runtime calls itself {name}, not {} (say so with --runtime {name})", kind.name()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Each image, and as its only part the size that CRI tells: what it shares with others can't be seen from here.
