@@ -236,3 +236,58 @@ fn k3s_is_told_which_of_its_programs_to_be() -> Result<()> {
     assert!(machine.read("/run/k3s-calls")?.ends_with("\nctr\n"));
     Ok(())
 }
+
+/// Images of the docker node, by what becomes of them.
+const DOCKERS: [(&str, &str); 4] = [("1", "used"), ("2", "refused"), ("3", "unused"), ("4", "local")];
+
+/// docker behind cri-dockerd, with a container that runs. Written by hand, from the source of cri-dockerd 0.4.3: it needs
+/// docker, which no test machine has, so nobody could record it.
+fn docker(machine: &Machine) -> Result<Replay<'_>> {
+    let replay = crictl(machine)?;
+    replay.says("version", "Version:  0.1.0\nRuntimeName:  docker\nRuntimeVersion:  28.3.3\nRuntimeApiVersion:  v1\n")?;
+    replay.says("info", r#"{"status": {"conditions": [{"type": "RuntimeReady", "status": true}]}}"#)?;
+    replay.says("pods", r#"{"items": []}"#)?;
+    let (container, image) = ("c".repeat(64), docker_id("1"));
+    let list = json!({"containers": [{"id": container, "image": {"image": image}, "imageRef": image, "labels": {}}]});
+    replay.says("ps", &list.to_string())?;
+    let inspected = json!({"status": {"id": container, "mounts": []}, "info": {}});
+    machine.write(&format!("/run/crictl/inspect/{container}.out"), &inspected.to_string())?;
+    replay.lists("crictl-images-empty")?;
+    for (digit, name) in DOCKERS {
+        let (id, hex) = (docker_id(digit), digit.repeat(64));
+        let digests: Vec<String> = if name == "local" { Vec::new() } else { vec![format!("quay.io/a/{name}@{id}")] };
+        let tags = [format!("quay.io/a/{name}:1")];
+        replay.adds(&json!({"id": id, "repoTags": tags, "repoDigests": digests, "size": "1", "pinned": false}))?;
+        machine.write(&format!("/var/lib/docker/image/overlay2/imagedb/content/sha256/{hex}"), "{}")?;
+    }
+    Ok(replay)
+}
+
+fn docker_id(digit: &str) -> String {
+    format!("sha256:{}", digit.repeat(64))
+}
+
+#[test]
+fn cri_dockerd_is_found_and_cleaned_by_ids_with_their_algorithm() -> Result<()> {
+    for words in [
+        "conflict: unable to delete 222222222222 (must be forced) - image is being used by stopped container 0a1b2c3d4e5f",
+        "conflict: unable to remove repository reference (must force) - container 0a1b2c3d4e5f is using its referenced image 222222222222",
+        "conflict: unable to delete 222222222222 (cannot be forced) - image has dependent child images",
+    ] {
+        let machine = node(&[DOCKER])?;
+        let replay = docker(&machine)?;
+        let words = format!("rpc error: code = Unknown desc = Error response from daemon: {words}");
+        replay.refuses_with(&"2".repeat(64), &words)?;
+        let json = machine.run(&["--yes", "--all", "--min-age", "0s", "--output", "json"])?.exits(0)?.json()?;
+        assert_eq!(json["runtime"]["name"], "docker");
+        for (digit, reason, outcome) in
+            [("1", "in_use", None), ("2", "unused", Some("spared")), ("3", "unused", Some("removed")), ("4", "unpullable", None)]
+        {
+            let image = json["images"].as_array().into_iter().flatten().find(|image| image["id"] == docker_id(digit));
+            let image = image.with_context(|| format!("{digit} in {json:#}"))?;
+            assert_eq!((&image["reason"], &image["outcome"]), (&json!(reason), &json!(outcome)), "{words}: {image:#}");
+        }
+        assert_eq!(replay.removals()?, [[docker_id("2"), docker_id("3")].join(" ")]);
+    }
+    Ok(())
+}
