@@ -194,11 +194,13 @@ fn build_image(listed: &CriImage) -> Image {
 }
 
 /// A registry that supplied an image, by a name with a digest; none where the name was cut at the colon of its port, as
-/// CRI-O does with images without a tag.
+/// CRI-O does with images without a tag, or made up: `localhost` without a port is what podman and buildah call their own
+/// builds, and CRI-O lists those with digests too.
 fn origin(name: &Reference) -> Option<Origin> {
     let named = name.named()?;
     let is_cut = !name.as_str().contains('/') || name.is_made_up_by_import();
-    (!is_cut).then(|| Origin { host: named.host().to_owned(), repository: named.path.clone() })
+    let is_built_here = named.registry == "localhost";
+    (!is_cut && !is_built_here).then(|| Origin { host: named.host().to_owned(), repository: named.path.clone() })
 }
 
 /// The time of the file in which each runtime keeps the manifest or the record of an image.
@@ -258,11 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_cut_at_a_port_tells_no_registry() {
+    fn a_name_that_was_cut_at_a_port_or_made_up_tells_no_registry() {
         let digest = format!("sha256:{}", "ab".repeat(32));
         for (name, expected) in [
             (format!("127.0.0.1@{digest}"), None),
             (format!("import-2026-11-24@{digest}"), None),
+            (format!("localhost/app@{digest}"), None),
+            (format!("localhost:5000/app@{digest}"), Some(("localhost", "app"))),
             (format!("127.0.0.1:5000/cx/app@{digest}"), Some(("127.0.0.1", "cx/app"))),
             (format!("quay.io/a/b@{digest}"), Some(("quay.io", "a/b"))),
         ] {
