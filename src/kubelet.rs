@@ -26,8 +26,8 @@ const RECORD_CAP: u64 = 64 << 10;
 /// What the kubelet says of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kubelet {
-    /// Endpoint of the runtime it uses, and where that was read.
-    pub endpoint: Option<(String, String)>,
+    /// Endpoints of the runtime it uses, each with where that was read; several only where several kubelets run here.
+    pub endpoints: Vec<(String, String)>,
     /// `staticPodPath`s.
     pub static_pods: BTreeSet<PathBuf>,
     /// What could not be read.
@@ -43,24 +43,22 @@ pub struct Pull {
     pub at: Timestamp,
 }
 
-/// Reads what can be seen. Its command line beats its configuration, as it does for the kubelet itself.
+/// Reads what can be seen. Flags beat the configuration, as they do for the kubelet itself, and what one that runs was started
+/// with beats the files that one would be started with.
 ///
 /// A file that is there and can't be read is an error: it may name a folder of static pods.
 pub fn collect_kubelet() -> Result<Kubelet> {
     let mut kubelet = Kubelet::default();
-    let mut files = Vec::new();
     for words in command_lines() {
-        kubelet.add(Flags::parse(words.iter().map(String::as_str)), "the kubelet's command line", &mut files)?;
+        let flags = Flags::parse(words.iter().map(String::as_str));
+        let endpoint = kubelet.add(flags, "the kubelet's command line")?;
+        kubelet.endpoints.extend(endpoint);
     }
-    files.push(CONFIG.into());
-    for file in files {
-        if let Some(text) = read(&file)? {
-            kubelet.add_config(&text, &file.display().to_string());
-        }
-    }
-    if let Some(text) = read(Path::new(KUBEADM_FLAGS))? {
-        let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty());
-        kubelet.add(Flags::parse(words), KUBEADM_FLAGS, &mut Vec::new())?;
+    let flags = read(Path::new(KUBEADM_FLAGS))?.map(|text| Flags::parse(kubeadm_words(&text))).unwrap_or_default();
+    let flags = Flags { config: Some(flags.config.unwrap_or_else(|| CONFIG.into())), ..flags };
+    let endpoint = kubelet.add(flags, KUBEADM_FLAGS)?;
+    if kubelet.endpoints.is_empty() {
+        kubelet.endpoints.extend(endpoint);
     }
     Ok(kubelet)
 }
@@ -73,22 +71,35 @@ fn read(file: &Path) -> Result<Option<String>> {
     }
 }
 
+/// The words between the quotes of `KUBELET_KUBEADM_ARGS="…"`.
+fn kubeadm_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty())
+}
+
 impl Kubelet {
-    fn add(&mut self, flags: Flags, source: &str, files: &mut Vec<PathBuf>) -> Result<()> {
-        self.endpoint = self.endpoint.take().or(flags.endpoint.map(|endpoint| (endpoint, source.to_owned())));
+    /// The endpoint that the flags tell or else the files they name, and where that was read.
+    fn add(&mut self, flags: Flags, source: &str) -> Result<Option<(String, String)>> {
+        let mut endpoint = flags.endpoint.map(|endpoint| (endpoint, source.to_owned()));
         self.static_pods.extend(flags.static_pods);
-        files.extend(flags.config_dir.map(|folder| drop_ins(&folder)).transpose()?.into_iter().flatten());
+        let mut files = flags.config_dir.map(|folder| drop_ins(&folder)).transpose()?.unwrap_or_default();
         files.extend(flags.config);
-        Ok(())
+        for file in files {
+            if let Some(text) = read(&file)? {
+                let told = self.add_config(&text, &file.display().to_string());
+                endpoint = endpoint.or(told);
+            }
+        }
+        Ok(endpoint)
     }
 
-    fn add_config(&mut self, text: &str, source: &str) {
+    /// The same for a file of the configuration.
+    fn add_config(&mut self, text: &str, source: &str) -> Option<(String, String)> {
         let config = parse_config(text);
-        self.endpoint = self.endpoint.take().or(config.endpoint.map(|endpoint| (endpoint, source.to_owned())));
         self.static_pods.extend(config.static_pods);
         if !config.is_valid {
             self.gaps.push(format!("{source} is no valid YAML; what it says was looked for by its look"));
         }
+        config.endpoint.map(|endpoint| (endpoint, source.to_owned()))
     }
 }
 
@@ -219,8 +230,7 @@ mod tests {
         let text = format!(
             "KUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint={ENDPOINT} --pod-infra-container-image=registry.k8s.io/pause:3.9\"\n"
         );
-        let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).filter(|word| !word.is_empty());
-        assert_eq!(Flags::parse(words).endpoint.as_deref(), Some(ENDPOINT));
+        assert_eq!(Flags::parse(kubeadm_words(&text)).endpoint.as_deref(), Some(ENDPOINT));
     }
 
     #[test]
@@ -242,12 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_beats_the_configuration() {
+    fn says_where_an_endpoint_was_read_and_gathers_every_static_pod_folder() {
         let mut kubelet = Kubelet::default();
-        kubelet.add(Flags { endpoint: Some("unix:///a".into()), ..Flags::default() }, "flags", &mut Vec::new()).expect("add");
-        kubelet.add_config("containerRuntimeEndpoint: unix:///b\nstaticPodPath: /p\n", "file");
-        assert_eq!(kubelet.endpoint, Some(("unix:///a".into(), "flags".into())));
-        assert_eq!((kubelet.static_pods, kubelet.gaps), (BTreeSet::from(["/p".into()]), Vec::new()));
+        let flags = Flags { endpoint: Some("unix:///a".into()), static_pods: Some("/p".into()), ..Flags::default() };
+        assert_eq!(kubelet.add(flags, "flags").expect("add"), Some(("unix:///a".into(), "flags".into())));
+        let endpoint = kubelet.add_config("containerRuntimeEndpoint: unix:///b\nstaticPodPath: /q\n", "file");
+        assert_eq!(endpoint, Some(("unix:///b".into(), "file".into())));
+        assert_eq!(kubelet.add_config("a: [", "broken"), None);
+        assert_eq!((kubelet.static_pods.len(), kubelet.gaps.len()), (2, 1));
     }
 
     #[test]
@@ -259,16 +271,19 @@ mod tests {
     }
 
     #[test]
-    fn the_last_drop_in_comes_first() {
+    fn flags_beat_the_last_drop_in_and_this_beats_the_configuration() {
         let folder = tempfile::tempdir().expect("folder");
-        for name in ["10-a.conf", "20-b.conf", "30-c.yaml"] {
-            fs::write(folder.path().join(name), "").expect("write");
+        let path = |name: &str| folder.path().join(name);
+        for (name, endpoint) in [("10-a.conf", "a"), ("20-b.conf", "b"), ("30-c.yaml", "c"), ("config.yaml", "d")] {
+            fs::write(path(name), format!("containerRuntimeEndpoint: unix:///{endpoint}\n")).expect("write");
         }
-        let flags = Flags::parse(["kubelet", "--config-dir", folder.path().to_str().expect("text")].into_iter());
-        let mut files = Vec::new();
-        Kubelet::default().add(flags, "flags", &mut files).expect("add");
-        assert_eq!(files, ["20-b.conf", "10-a.conf"].map(|name| folder.path().join(name)));
-        assert!(drop_ins(&folder.path().join("none")).expect("none").is_empty());
+        let line = format!("kubelet --config-dir {} --config={}", folder.path().display(), path("config.yaml").display());
+        for (more, expected) in [("", "unix:///b"), (" --container-runtime-endpoint=unix:///flag", "unix:///flag")] {
+            let line = line.clone() + more;
+            let endpoint = Kubelet::default().add(Flags::parse(line.split(' ')), "flags").expect("add");
+            assert_eq!(endpoint.map(|(endpoint, _)| endpoint).as_deref(), Some(expected));
+        }
+        assert!(drop_ins(&path("none")).expect("none").is_empty());
     }
 
     #[test]

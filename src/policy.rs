@@ -83,6 +83,9 @@ pub enum Verdict {
     Remove(Remove, String),
 }
 
+/// [`crate::inventory::Runtime::name`] of the runtime that OpenShift uses.
+const CRI_O: &str = "cri-o";
+
 type Rule = fn(&Image, &Inventory, &Policy) -> Option<String>;
 
 /// Rules that hold for every image.
@@ -150,10 +153,18 @@ fn pinned(image: &Image, _: &Inventory, _: &Policy) -> Option<String> {
     image.pinned.as_ref().map(|label| format!("label {label}"))
 }
 
-fn excluded(image: &Image, _: &Inventory, policy: &Policy) -> Option<String> {
+fn excluded(image: &Image, inventory: &Inventory, policy: &Policy) -> Option<String> {
+    if let Some(name) = image.references.iter().find(|name| inventory.runtime.name == CRI_O && is_of_openshift_release(name)) {
+        return Some(format!("{name} is part of an OpenShift release, whose host runs some of its images outside CRI"));
+    }
     let spellings: Vec<String> = image.references.iter().flat_map(spellings).collect();
     let hit = policy.exclude.iter().find(|pattern| spellings.iter().any(|name| pattern.is_match(name)))?;
     Some(format!("matches --exclude {}", hit.as_str()))
+}
+
+/// An image of OpenShift's own, on quay.io or a mirror: the host starts some with podman at boot, when no registry may be there.
+fn is_of_openshift_release(reference: &Reference) -> bool {
+    reference.named().is_some_and(|named| named.path.contains("openshift-release-dev"))
 }
 
 /// A reference as the runtime prints it and as the kubelet would write it.
@@ -568,6 +579,22 @@ mod tests {
     fn says_which_pattern_excludes_an_image() {
         let policy = Policy { exclude: patterns(&["nothing", "^quay"]), ..policy() };
         assert_eq!(verdict(&inventory(vec![image("quay.io/a/app:1")]), &policy).1, "matches --exclude ^quay");
+    }
+
+    #[test]
+    fn an_image_of_an_openshift_release_stays_on_cri_o() {
+        for (runtime, name, expected) in [
+            ("cri-o", "quay.io/openshift-release-dev/ocp-v4.0-art-dev:1", "excluded"),
+            ("cri-o", "registry.example.com:5000/mirror/openshift-release-dev/ocp-release:1", "excluded"),
+            ("cri-o", "quay.io/openshift/app:1", "unused"),
+            ("containerd", "quay.io/openshift-release-dev/ocp-v4.0-art-dev:1", "unused"),
+        ] {
+            let mut node = inventory(vec![image(name)]);
+            node.runtime.name = runtime.into();
+            let (reason, detail) = verdict(&node, &Policy { keep_unpullable: false, ..policy() });
+            assert_eq!(reason, expected, "{runtime} {name}");
+            assert_eq!(detail.contains("outside CRI"), expected == "excluded", "{detail}");
+        }
     }
 
     #[test]

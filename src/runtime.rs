@@ -9,6 +9,7 @@
 //! references: 8 s, through `crictl rmi` 13 s). `crictl` beside it adds the uses and pins that CRI knows, and pod names.
 //! CRI-O and cri-dockerd are reached through `crictl` alone.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -217,13 +218,16 @@ fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
     if let Some(endpoint) = &wanted.endpoint {
         return socket_path(endpoint);
     }
-    if let Some((endpoint, source)) = &kubelet.endpoint {
-        return socket_path(endpoint).with_context(|| format!("read the runtime's endpoint from {source}"));
+    if let Some(socket) = kubelets_socket(kubelet)? {
+        return Ok(socket);
     }
     let mut sockets: Vec<&str> =
         DISTRIBUTIONS.iter().filter(|row| wanted.kind.is_none_or(|kind| kind == row.kind)).map(|row| row.socket).collect();
     sockets.dedup();
-    let answering: Vec<&str> = sockets.iter().copied().filter(|socket| UnixStream::connect(socket).is_ok()).collect();
+    let mut answering: Vec<&str> = sockets.iter().copied().filter(|socket| UnixStream::connect(socket).is_ok()).collect();
+    // Where one path is a link to another, it is one runtime that answers twice.
+    let mut seen = BTreeSet::new();
+    answering.retain(|socket| seen.insert(real(Path::new(socket))));
     match answering[..] {
         [] => bail!("no runtime answers on {} (name its socket with --runtime-endpoint)", sockets.join(", ")),
         [socket] => Ok(socket.into()),
@@ -232,6 +236,23 @@ fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
             answering.join(", ")
         ),
     }
+}
+
+/// The socket that the kubelet tells; kubelets that tell different ones are no evidence.
+fn kubelets_socket(kubelet: &Kubelet) -> Result<Option<PathBuf>> {
+    let path =
+        |(endpoint, source): &(String, String)| socket_path(endpoint).with_context(|| format!("read the runtime's endpoint from {source}"));
+    let sockets = kubelet.endpoints.iter().map(path).collect::<Result<Vec<_>>>()?;
+    if let Some(other) = sockets.iter().find(|socket| real(socket) != real(&sockets[0])) {
+        let (one, other) = (sockets[0].display(), other.display());
+        bail!("kubelets that run here use different runtimes: {one}, {other} (name the one that is meant with --runtime-endpoint)");
+    }
+    Ok(sockets.into_iter().next())
+}
+
+/// The socket itself where a path leads to it through a link.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 fn socket_path(endpoint: &str) -> Result<PathBuf> {
@@ -244,7 +265,6 @@ fn socket_path(endpoint: &str) -> Result<PathBuf> {
 
 /// The row of the table for a socket; an unknown one is what its process or the user says, else a plain containerd.
 fn row_of(socket: &Path, kind: Option<Kind>) -> &'static Distribution {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let is_it = |row: &&Distribution| Path::new(row.socket) == socket || real(Path::new(row.socket)) == real(socket);
     let mut rows = DISTRIBUTIONS.iter().filter(is_it).filter(|row| kind.is_none_or(|kind| kind == row.kind));
     let Some(first) = rows.next() else {
@@ -322,7 +342,7 @@ mod tests {
     use super::*;
 
     fn kubelet(endpoint: &str) -> Kubelet {
-        Kubelet { endpoint: Some((endpoint.into(), "/var/lib/kubelet/config.yaml".into())), ..Kubelet::default() }
+        Kubelet { endpoints: vec![(endpoint.into(), "/var/lib/kubelet/config.yaml".into())], ..Kubelet::default() }
     }
 
     #[test]
@@ -371,6 +391,17 @@ mod tests {
         assert_eq!(which_socket(&Wanted::default(), &kubelet("/its.sock")).expect("socket"), Path::new("/its.sock"));
         let error = format!("{:#}", which_socket(&Wanted::default(), &kubelet("npipe:////./pipe/x")).expect_err("no socket"));
         assert!(error.contains("/var/lib/kubelet/config.yaml") && error.contains("npipe"), "{error}");
+    }
+
+    #[test]
+    fn kubelets_that_use_different_runtimes_tell_nothing() {
+        let told = |endpoints: &[&str]| {
+            let endpoints = endpoints.iter().map(|endpoint| ((*endpoint).to_owned(), "the kubelet's command line".to_owned())).collect();
+            which_socket(&Wanted::default(), &Kubelet { endpoints, ..Kubelet::default() })
+        };
+        assert_eq!(told(&["unix:///a.sock", "/a.sock"]).expect("one socket"), Path::new("/a.sock"));
+        let error = told(&["unix:///a.sock", "unix:///b.sock"]).expect_err("two sockets").to_string();
+        assert!(error.contains("/a.sock, /b.sock") && error.contains("--runtime-endpoint"), "{error}");
     }
 
     #[test]

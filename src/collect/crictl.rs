@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::Facts;
 use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
@@ -112,6 +112,7 @@ impl Users {
 /// Lists images and users. `root` is the runtime's data folder.
 pub fn collect(crictl: &Crictl, kind: Kind, root: &Path, settings: &Settings) -> Result<Facts> {
     let version = crictl.version().context("ask the runtime for its version")?;
+    check_name(&version.name, kind)?;
     let listed = CriListed::collect(crictl)?;
     let sandbox_image = crictl.sandbox_image().context("ask the runtime for its configuration")?;
     let (mut images, parts) = build_images(&listed.images, kind, root);
@@ -138,6 +139,14 @@ pub fn collect(crictl: &Crictl, kind: Kind, root: &Path, settings: &Settings) ->
         image.users.extend(users.blind.iter().map(|why| User { kind: UserKind::Unknown, id: why.clone(), pod: None }));
     }
     Ok(Facts { version: version.version, images, parts, snapshotters: BTreeSet::new(), sandbox_image, disk: root.to_owned(), gaps })
+}
+
+/// How images are named, aged and removed hangs on what the runtime is; a socket and its process may not have told.
+fn check_name(name: &str, kind: Kind) -> Result<()> {
+    match Kind::of_name(name) {
+        Some(told) if told != kind => bail!("the runtime calls itself {name}, not {} (say so with --runtime {name})", kind.name()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Each image, and as its only part the size that CRI tells: what it shares with others can't be seen from here.
@@ -185,11 +194,13 @@ fn build_image(listed: &CriImage) -> Image {
 }
 
 /// A registry that supplied an image, by a name with a digest; none where the name was cut at the colon of its port, as
-/// CRI-O does with images without a tag.
+/// CRI-O does with images without a tag, or made up: `localhost` without a port is what podman and buildah call their own
+/// builds, and CRI-O lists those with digests too.
 fn origin(name: &Reference) -> Option<Origin> {
     let named = name.named()?;
     let is_cut = !name.as_str().contains('/') || name.is_made_up_by_import();
-    (!is_cut).then(|| Origin { host: named.host().to_owned(), repository: named.path.clone() })
+    let is_built_here = named.registry == "localhost";
+    (!is_cut && !is_built_here).then(|| Origin { host: named.host().to_owned(), repository: named.path.clone() })
 }
 
 /// The time of the file in which each runtime keeps the manifest or the record of an image.
@@ -246,11 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_cut_at_a_port_tells_no_registry() {
+    fn a_name_that_was_cut_at_a_port_or_made_up_tells_no_registry() {
         let digest = format!("sha256:{}", "ab".repeat(32));
         for (name, expected) in [
             (format!("127.0.0.1@{digest}"), None),
             (format!("import-2026-11-24@{digest}"), None),
+            (format!("localhost/app@{digest}"), None),
+            (format!("localhost:5000/app@{digest}"), Some(("localhost", "app"))),
             (format!("127.0.0.1:5000/cx/app@{digest}"), Some(("127.0.0.1", "cx/app"))),
             (format!("quay.io/a/b@{digest}"), Some(("quay.io", "a/b"))),
         ] {

@@ -15,6 +15,10 @@ use crate::reference::{ImageId, Reference};
 use crate::runtime::Kind;
 use crate::runtime::crictl::{Complaints, CriImage, Crictl};
 
+/// What a runtime says of an image that something needs: containers/storage "image is in use by a container", CRI-O "the image
+/// is in use by"; docker (`daemon/images/image_delete.go`) the rest, the third of the last tag of an image in use.
+const REFUSALS: [&str; 4] = ["in use by", "being used by", "is using its referenced image", "has dependent child images"];
+
 /// A runtime behind `crictl`.
 pub struct CrictlStore<'a> {
     /// How it is called.
@@ -104,8 +108,7 @@ impl Answer for Complaints {
         let id = removal.id.hex();
         match self.about(id) {
             Some(_) if self.is_missing(id) => Said::Missing,
-            // containers/storage: "image is in use by a container", "the image is in use by"; docker: "image is being used by".
-            Some(why) if why.contains("in use by") || why.contains("being used by") => Said::Refused(why),
+            Some(why) if REFUSALS.iter().any(|words| why.contains(words)) => Said::Refused(why),
             Some(why) => Said::Complaint(why),
             None => self.last().map_or(Said::Done, Said::Complaint),
         }

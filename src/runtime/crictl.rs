@@ -106,9 +106,7 @@ impl Crictl<'_> {
 
     /// The image that the runtime is configured to make sandboxes from: CRI-O's and containerd 1.x' answer.
     pub fn sandbox_image(&self) -> Result<Option<Reference>> {
-        let info: Value = serde_json::from_str(&self.list(&["info", "-o", "json"], &[])?).context("read crictl info")?;
-        let name = info.pointer("/config/sandboxImage").and_then(Value::as_str).filter(|name| !name.is_empty());
-        Ok(name.map(Reference::new))
+        parse_info(&self.list(&["info", "-o", "json"], &[])?)
     }
 
     /// Images that containers have mounted (CRI `Mount.image`), by container. An ID that is missing could not be inspected.
@@ -178,16 +176,20 @@ impl Complaints {
     /// What was said of one image, in the words of the runtime.
     pub fn about(&self, id: &str) -> Option<String> {
         let hex = id.trim_start_matches("sha256:");
-        // One line may tell of several; what stands behind this image's ID is said of it.
-        let part = self.0.iter().rev().find_map(|line| line.find(hex).map(|at| &line[at + hex.len()..]))?;
-        let part = part.split("\\nerror of removing").next().unwrap_or(part);
+        // What stands behind an image's ID is said of it.
+        let part = self.parts().filter_map(|part| part.find(hex).map(|at| &part[at + hex.len()..])).last()?;
         Some(printable(part.trim_matches(|c: char| matches!(c, '"' | '\\' | ':' | ' '))))
     }
 
     /// Was it said that the image isn't there?
     pub fn is_missing(&self, id: &str) -> bool {
         let hex = id.trim_start_matches("sha256:");
-        self.0.iter().any(|line| line.contains("no such image") && line.contains(hex))
+        self.parts().any(|part| part.contains("no such image") && part.contains(hex))
+    }
+
+    /// Complaints one by one: crictl from 1.32 on writes all of them into its last line, parted by `\n`.
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|line| line.split("\\n"))
     }
 
     /// The last of all.
@@ -274,6 +276,16 @@ fn parse_version(text: &str) -> Result<Version> {
         line.map(|value| printable(value.trim())).with_context(|| format!("find {key} in crictl version"))
     };
     Ok(Version { name: value("RuntimeName")?, version: value("RuntimeVersion")? })
+}
+
+/// Every runtime tells its status; an answer without it is none, and what it doesn't tell is not known to be unset.
+fn parse_info(text: &str) -> Result<Option<Reference>> {
+    let info: Value = serde_json::from_str(text).context("read crictl info")?;
+    if info.pointer("/status/conditions").is_none() {
+        bail!("read crictl info: it tells no status");
+    }
+    let name = info.pointer("/config/sandboxImage").and_then(Value::as_str).filter(|name| !name.is_empty());
+    Ok(name.map(Reference::new))
 }
 
 /// A list that is missing or null is an error: it is not known to be empty.
@@ -455,6 +467,21 @@ mod tests {
     fn an_image_without_a_proper_id_is_an_error() {
         for id in ["", "sha256:12", "app:1", "-a"] {
             assert!(parse_images(&format!(r#"{{"images":[{{"id":"{id}"}}]}}"#)).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn reads_the_recorded_sandbox_image_and_takes_no_status_for_no_answer() {
+        for (text, image) in [
+            (recorded!("1.6", "crictl-info"), Some("registry.lab/pause:1")),
+            (recorded!("2.1", "crictl-info"), None),
+            (recorded!("crio-1.29", "crictl-info"), Some("127.0.0.1:5000/cx/pause:1")),
+            (recorded!("crio-1.34", "crictl-info"), Some("127.0.0.1:5000/cx/pause:1")),
+        ] {
+            assert_eq!(parse_info(text).expect("parse"), image.map(Reference::new));
+        }
+        for text in ["", "{}", "null", r#"{"config":{"sandboxImage":"pause:1"}}"#, r#"{"status":{}}"#] {
+            assert!(parse_info(text).is_err(), "{text}");
         }
     }
 

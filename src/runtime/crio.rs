@@ -22,15 +22,15 @@ pub fn collect_settings(config: &Path) -> Settings {
     files.push(config.to_owned());
     files.extend(FILES.iter().map(PathBuf::from));
     files.dedup();
-    let mut settings = Settings::default();
+    let mut told = Told::default();
     for file in files {
         match fs::read_to_string(&file) {
-            Ok(text) => add(&mut settings, &text, &file.display().to_string()),
+            Ok(text) => told.add(&text, &file.display().to_string()),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => settings.gaps.push(format!("read {}: {error}", file.display())),
+            Err(error) => told.gaps.push(format!("read {}: {error}", file.display())),
         }
     }
-    settings
+    told.settings()
 }
 
 /// The last one wins, so it comes first.
@@ -41,20 +41,40 @@ fn drop_ins() -> Vec<PathBuf> {
     files
 }
 
-/// Adds what no earlier text has told. Images are in `imagestore` where there is one, else in `root`.
-fn add(settings: &mut Settings, text: &str, source: &str) {
-    let table: Table = match text.parse() {
-        Ok(table) => table,
-        Err(error) => return settings.gaps.push(format!("read {source}: {}", toml::de::Error::message(&error))),
-    };
-    let table = Value::Table(table);
-    let value =
-        |keys: &[&str]| keys.iter().try_fold(&table, |table, key| table.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let folder =
-        [&["crio", "imagestore"][..], &["crio", "root"], &["storage", "imagestore"], &["storage", "graphroot"]].into_iter().find_map(value);
-    settings.root = settings.root.take().or(folder.filter(|path| path.starts_with('/')).map(PathBuf::from));
-    if let Some(name) = value(&["crio", "image", "pause_image"]).filter(|_| settings.sandbox_image.names.is_empty()) {
-        settings.sandbox_image = SandboxImage { names: vec![Reference::new(name)], source: Some(source.to_owned()) };
+/// Keys of the folder that images are in, the one that counts first: each may stand in a file of its own, and CRI-O takes
+/// those of containers/storage for its defaults (`pkg/config/config.go`).
+const ROOTS: [&[&str]; 4] = [&["crio", "imagestore"], &["storage", "imagestore"], &["crio", "root"], &["storage", "graphroot"]];
+
+/// What the files say, so far.
+#[derive(Default)]
+struct Told {
+    /// One for each of [`ROOTS`].
+    roots: [Option<PathBuf>; ROOTS.len()],
+    sandbox_image: SandboxImage,
+    gaps: Vec<String>,
+}
+
+impl Told {
+    /// Adds what no earlier text has told.
+    fn add(&mut self, text: &str, source: &str) {
+        let table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => return self.gaps.push(format!("read {source}: {}", toml::de::Error::message(&error))),
+        };
+        let table = Value::Table(table);
+        let value = |keys: &[&str]| keys.iter().try_fold(&table, |table, key| table.get(key)).and_then(Value::as_str);
+        for (root, keys) in self.roots.iter_mut().zip(ROOTS) {
+            *root = root.take().or(value(keys).filter(|path| path.starts_with('/')).map(PathBuf::from));
+        }
+        let pause_image = value(&["crio", "image", "pause_image"]).filter(|name| !name.is_empty());
+        if let Some(name) = pause_image.filter(|_| self.sandbox_image.names.is_empty()) {
+            self.sandbox_image = SandboxImage { names: vec![Reference::new(name)], source: Some(source.to_owned()) };
+        }
+    }
+
+    fn settings(self) -> Settings {
+        let root = self.roots.into_iter().flatten().next();
+        Settings { root, sandbox_image: self.sandbox_image, gaps: self.gaps, ..Settings::default() }
     }
 }
 
@@ -62,28 +82,53 @@ fn add(settings: &mut Settings, text: &str, source: &str) {
 mod tests {
     use super::*;
 
+    /// What these texts say, the first of them first.
+    fn settings(texts: &[&str]) -> Settings {
+        let mut told = Told::default();
+        for (number, text) in texts.iter().enumerate() {
+            told.add(text, &number.to_string());
+        }
+        told.settings()
+    }
+
     #[test]
     fn reads_the_recorded_configuration() {
-        let mut settings = Settings::default();
-        add(&mut settings, include_str!("../../tests/fixtures/crio-1.34/crio-status-config.out"), "crio.conf");
+        let settings = settings(&[include_str!("../../tests/fixtures/crio-1.34/crio-status-config.out")]);
         assert_eq!(settings.root.as_deref(), Some(Path::new("/var/lib/containers/storage")));
         assert_eq!(settings.sandbox_image.names, [Reference::new("127.0.0.1:5000/cx/pause:1")]);
     }
 
     #[test]
     fn what_is_told_first_counts() {
-        let mut settings = Settings::default();
-        add(&mut settings, "[crio]\nimagestore = \"/images\"\n", "10.conf");
-        add(&mut settings, "[crio]\nroot = \"/root\"\n[crio.image]\npause_image = \"pause:1\"\n", "crio.conf");
-        add(&mut settings, "[storage]\ngraphroot = \"/graph\"\n[crio.image]\npause_image = \"pause:2\"\n", "storage.conf");
-        assert_eq!(settings.root.as_deref(), Some(Path::new("/images")));
-        assert_eq!((settings.sandbox_image.names, settings.gaps), (vec![Reference::new("pause:1")], Vec::new()));
+        let settings = settings(&[
+            "[crio]\nroot = \"/root\"\n[crio.image]\npause_image = \"pause:1\"\n",
+            "[crio]\nroot = \"/other\"\n[crio.image]\npause_image = \"pause:2\"\n",
+            "[storage]\ngraphroot = \"/graph\"\n",
+        ]);
+        assert_eq!(settings.root.as_deref(), Some(Path::new("/root")));
+        assert_eq!((settings.sandbox_image.names, settings.sandbox_image.source), (vec![Reference::new("pause:1")], Some("0".into())));
+    }
+
+    #[test]
+    fn images_are_in_the_image_store_whichever_file_names_it() {
+        let (root, store) = ("[crio]\nroot = \"/root\"\n", "[crio]\nimagestore = \"/store\"\n");
+        let storage = "[storage]\ngraphroot = \"/graph\"\nimagestore = \"/images\"\n";
+        for (texts, expected) in [
+            (&[root, store][..], Some("/store")),
+            (&[store, root], Some("/store")),
+            (&[root, storage], Some("/images")),
+            (&[root, "[storage]\ngraphroot = \"/graph\"\n"], Some("/root")),
+            (&[storage], Some("/images")),
+            (&["[crio]\nimagestore = \"\"\n", root], Some("/root")),
+            (&["[crio]\nroot = \"relative\"\n"], None),
+        ] {
+            assert_eq!(settings(texts).root, expected.map(PathBuf::from), "{texts:?}");
+        }
     }
 
     #[test]
     fn a_file_that_can_not_be_read_is_a_gap() {
-        let mut settings = Settings::default();
-        add(&mut settings, "[crio", "crio.conf");
+        let settings = settings(&["[crio"]);
         assert_eq!((settings.gaps.len(), settings.root), (1, None));
     }
 }

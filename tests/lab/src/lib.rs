@@ -4,20 +4,26 @@
 //! believes to be on. Everything lives in one folder under the machine's temporary one and in Linux namespaces that
 //! end with it; nothing is sent to anything but loopback. It needs root, Debian's package mirror the first time, and
 //! gcc. It never judges what the product does: that is the tests' job.
+//!
+//! [`Machine`] is a machine without containerd, and [`Replay`] a `crictl` on it that answers what was recorded.
 
 mod containerd;
 mod image;
 mod journal;
+mod machine;
 mod node;
 mod packages;
 mod pods;
 mod registry;
+mod replay;
 mod shell;
 mod store;
 
 pub use containerd::{Containerd, Settings};
 pub use image::{Image, Stored};
 pub use journal::Entry;
+pub use machine::Machine;
 pub use node::{Node, Run, Running};
 pub use pods::{Pod, PodState};
+pub use replay::Replay;
 pub use shell::wait_for;

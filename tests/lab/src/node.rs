@@ -26,10 +26,10 @@ use crate::shell::{DEADLINE, output, wait_for, wait_within};
 use crate::{Containerd, packages};
 
 /// The folders of the machine that are the lab's, and what they are called in it.
-const FOLDERS: [(&str, &str); 4] = [("/etc", "etc"), ("/var/lib", "lib"), ("/run", "run"), ("/usr/local/bin", "bin")];
+pub(crate) const FOLDERS: [(&str, &str); 4] = [("/etc", "etc"), ("/var/lib", "lib"), ("/run", "run"), ("/usr/local/bin", "bin")];
 
 /// What `/etc` must have for programs to start and names to be known.
-const BORROWED: [&str; 5] = ["group", "hosts", "ld.so.cache", "nsswitch.conf", "passwd"];
+pub(crate) const BORROWED: [&str; 5] = ["group", "hosts", "ld.so.cache", "nsswitch.conf", "passwd"];
 
 /// Makes the machine, then becomes the program. The machine's own runtime programs are hidden behind empty files: what
 /// the product finds must be the lab's.
