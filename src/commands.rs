@@ -19,14 +19,14 @@ use crate::execute::ctr::CtrStore;
 use crate::execute::{Executor, Store};
 use crate::files::RunLock;
 use crate::inventory::{Inventory, SCHEMA_VERSION};
+use crate::journal::{log_observed_only, log_removal, log_summary, log_verdicts};
 use crate::kubelet::collect_kubelet;
 use crate::logging::{Surroundings, say};
 use crate::output::text::Look;
 use crate::output::{json, text};
 use crate::plan::{Plan, Refusal, Removal};
-use crate::policy::{Policy, Verdict};
+use crate::policy::Policy;
 use crate::process::{Failure, Runner, SystemRunner};
-use crate::reference::Reference;
 use crate::report::{Execution, Outcome, Report, Run};
 use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
@@ -36,10 +36,6 @@ use crate::state::{self, State};
 use crate::units::{Timestamp, human_bytes};
 
 const LOCK: &str = "/run/nuke-images/lock";
-/// Of the entry that sums a run up; one query shows the whole fleet.
-const SUMMARY_MESSAGE_ID: &str = "6d1f3ad0c2f94e0f8f3b1c0e6a54d7b2";
-/// Of the entry of one removal.
-const REMOVAL_MESSAGE_ID: &str = "b0a9c5e24d3f47f1a8a1f1d0b7c46e93";
 
 /// How a run ended; `main` makes the exit code of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +228,7 @@ impl Session<'_> {
         let plan = Plan::new(&inventory, &policy);
         log_verdicts(&inventory, &plan);
         if observe_only {
-            tracing::warn!("only observed: nothing is configured that may go; set all, registries or include in [images]");
+            log_observed_only();
             let report = self.report(&inventory, &plan, None, false);
             log_summary(&report);
             self.print(&report)?;
@@ -425,60 +421,4 @@ fn write_out(text: &str) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("write to stdout"),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-fn log_verdicts(inventory: &Inventory, plan: &Plan) {
-    for (image, verdict) in inventory.images.iter().zip(&plan.verdicts) {
-        let (word, reason, detail) = match verdict {
-            Verdict::Keep(reason, detail) => ("keep", reason.key(), detail),
-            Verdict::Remove(reason, detail) => ("remove", reason.key(), detail),
-        };
-        tracing::debug!(image_id = %image.id, references = %joined(&image.references), verdict = word, reason, detail, "judged an image");
-    }
-}
-
-fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, plan: &Plan) {
-    let reason = match &plan.verdicts[removal.position] {
-        Verdict::Keep(reason, _) => reason.key(),
-        Verdict::Remove(reason, _) => reason.key(),
-    };
-    let image = &inventory.images[removal.position];
-    let references = joined(&removal.references);
-    let reclaimable = inventory.bytes_held_alone(&[removal.position]);
-    macro_rules! entry {
-        ($level:ident, $message:literal, $error:expr) => {
-            tracing::$level!(message_id = REMOVAL_MESSAGE_ID, image = image.display_name(), image_id = %removal.id, references, reason,
-                outcome = outcome.key(), reclaimable_bytes = reclaimable, error = $error, $message)
-        };
-    }
-    match outcome {
-        Outcome::Removed => entry!(info, "removed an image", ""),
-        Outcome::Gone => entry!(info, "an image was removed by somebody else", ""),
-        Outcome::Spared(why) => entry!(info, "spared an image", why),
-        Outcome::Failed(why) => entry!(error, "an image could not be removed", why),
-        Outcome::NotAttempted(_) => {}
-    }
-}
-
-fn log_summary(report: &Report) {
-    let summary = &report.summary;
-    tracing::info!(
-        message_id = SUMMARY_MESSAGE_ID,
-        node = report.node,
-        dry_run = report.dry_run,
-        images = summary.images,
-        planned = summary.planned_removals,
-        removed = summary.removed,
-        gone = summary.gone,
-        spared = summary.spared,
-        not_attempted = summary.not_attempted,
-        failed = summary.failed,
-        reclaimed_bytes = summary.reclaimed_bytes,
-        seconds = report.finished_at.since(report.started_at).map_or(0, |d| d.as_secs()),
-        "run finished"
-    );
-}
-
-fn joined(references: &[Reference]) -> String {
-    references.iter().map(Reference::as_str).collect::<Vec<_>>().join(" ")
 }

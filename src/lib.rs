@@ -30,5 +30,6 @@ pub mod execute;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod journal;
 pub mod logging;
 pub mod output;

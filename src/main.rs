@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use nuke_images::cli::Cli;
 use nuke_images::commands::{self, Ended};
-use nuke_images::logging;
+use nuke_images::{journal, logging};
 use nuke_images::signals::Interrupt;
 
 fn main() -> ExitCode {
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let ended = commands::run(&cli, surroundings, &interrupt).unwrap_or_else(|error| {
         let (ended, hint) = commands::explain(&error, &interrupt);
         if surroundings.in_journal {
-            tracing::error!(hint, "{error:#}");
+            journal::log_failure(&error, hint);
         } else {
             logging::say(&format!("error: {error:#}"));
             if let Some(hint) = hint {

@@ -1,0 +1,105 @@
+//! The story of a run, as log entries with fields: what each removal came to, and one entry that sums the run up.
+//!
+//! The IDs are those of `systemd/nuke-images.catalog`, which explains each kind of entry on the node.
+
+use crate::inventory::Inventory;
+use crate::plan::{Plan, Removal};
+use crate::policy::Verdict;
+use crate::reference::Reference;
+use crate::report::{Outcome, Report};
+
+/// Of the entry that sums a run up; one query shows the whole fleet.
+const SUMMARY: &str = "6d1f3ad0c2f94e0f8f3b1c0e6a54d7b2";
+/// Of the entry of one removal.
+const REMOVAL: &str = "b0a9c5e24d3f47f1a8a1f1d0b7c46e93";
+/// Of the entry that says why a run could not be carried out.
+const FAILURE: &str = "0d7de254595849039987d20cc67a67f8";
+/// Of the entry that says that nothing is configured that may go.
+const OBSERVED: &str = "9241de5223f84693974f7666ccc43d14";
+
+/// Why a run could not be carried out, and what to do about it.
+pub fn log_failure(error: &anyhow::Error, hint: Option<&str>) {
+    tracing::error!(message_id = FAILURE, hint, "{error:#}");
+}
+
+/// That a run without a selector only looked.
+pub fn log_observed_only() {
+    tracing::warn!(
+        message_id = OBSERVED,
+        "only observed: nothing is configured that may go; set all, registries or include in [images]"
+    );
+}
+
+/// Every verdict, for those who ask for more.
+pub fn log_verdicts(inventory: &Inventory, plan: &Plan) {
+    for (image, verdict) in inventory.images.iter().zip(&plan.verdicts) {
+        let (word, reason, detail) = match verdict {
+            Verdict::Keep(reason, detail) => ("keep", reason.key(), detail),
+            Verdict::Remove(reason, detail) => ("remove", reason.key(), detail),
+        };
+        tracing::debug!(image_id = %image.id, references = %joined(&image.references), verdict = word, reason, detail, "judged an image");
+    }
+}
+
+/// What became of one planned removal.
+pub fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, plan: &Plan) {
+    let reason = match &plan.verdicts[removal.position] {
+        Verdict::Keep(reason, _) => reason.key(),
+        Verdict::Remove(reason, _) => reason.key(),
+    };
+    let image = &inventory.images[removal.position];
+    let references = joined(&removal.references);
+    let reclaimable = inventory.bytes_held_alone(&[removal.position]);
+    macro_rules! entry {
+        ($level:ident, $message:literal, $error:expr) => {
+            tracing::$level!(message_id = REMOVAL, image = image.display_name(), image_id = %removal.id, references, reason,
+                outcome = outcome.key(), reclaimable_bytes = reclaimable, error = $error, $message)
+        };
+    }
+    match outcome {
+        Outcome::Removed => entry!(info, "removed an image", ""),
+        Outcome::Gone => entry!(info, "an image was removed by somebody else", ""),
+        Outcome::Spared(why) => entry!(info, "spared an image", why),
+        Outcome::Failed(why) => entry!(error, "an image could not be removed", why),
+        Outcome::NotAttempted(_) => {}
+    }
+}
+
+/// The run in figures.
+pub fn log_summary(report: &Report) {
+    let summary = &report.summary;
+    tracing::info!(
+        message_id = SUMMARY,
+        node = report.node,
+        dry_run = report.dry_run,
+        images = summary.images,
+        planned = summary.planned_removals,
+        removed = summary.removed,
+        gone = summary.gone,
+        spared = summary.spared,
+        not_attempted = summary.not_attempted,
+        failed = summary.failed,
+        reclaimed_bytes = summary.reclaimed_bytes,
+        seconds = report.finished_at.since(report.started_at).map_or(0, |d| d.as_secs()),
+        "run finished"
+    );
+}
+
+fn joined(references: &[Reference]) -> String {
+    references.iter().map(Reference::as_str).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalog_explains_each_kind_of_entry_and_no_other() {
+        let catalog = include_str!("../systemd/nuke-images.catalog");
+        let mut explained: Vec<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        let mut own = [SUMMARY, REMOVAL, FAILURE, OBSERVED];
+        explained.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(explained, own);
+    }
+}
