@@ -84,7 +84,7 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
     }
     let hint = error.downcast_ref::<Hint>().map(|hint| hint.0);
     if error.chain().any(|cause| cause.downcast_ref::<ConfigError>().is_some()) {
-        return (Ended::Misused, Some("nuke-images config shows the configuration in force"));
+        return (Ended::Misused, Some("mend it, and let nuke-images config check it"));
     }
     let denied = |cause: &(dyn std::error::Error + 'static)| {
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -96,6 +96,9 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
 
 /// Does what the command line says.
 pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
+    if let Some(flag) = [("--dry-run", cli.dry_run), ("--yes", cli.yes)].iter().find(|(_, is_set)| *is_set && cli.command.is_some()) {
+        return Err(ConfigError(format!("{} belongs to a clean-up, not to another command", flag.0)).into());
+    }
     let config = config::load(cli.options.config.as_deref(), flags(&cli.options))?;
     let session = Session { options: &cli.options, config: &config, surroundings, interrupt, started_at: now() };
     let ended = match &cli.command {
@@ -248,8 +251,8 @@ impl Session<'_> {
         let execution = self.execute(&inventory, &found, &plan, &mut state);
         let report = self.report(&inventory, &plan, Some(&execution), false);
         log_summary(&report);
-        self.print(&report)?;
-        Ok(if report.summary.failed > 0 { Ended::SomeFailed } else { Ended::Done })
+        let printed = self.print(&report).inspect_err(|error| tracing::error!("the report can't be printed: {error:#}"));
+        Ok(if report.summary.failed > 0 || printed.is_err() { Ended::SomeFailed } else { Ended::Done })
     }
 
     fn execute(&self, inventory: &Inventory, found: &Found, plan: &Plan, state: &mut State) -> Execution {

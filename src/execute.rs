@@ -39,8 +39,8 @@ pub struct Executor<'a> {
 
 /// A runtime, as it is asked to take images away.
 pub trait Store {
-    /// What it says right now of each removal of `batch`, and what it still has of those of `before`. At most two listings,
-    /// however many there are.
+    /// What it says right now of each removal of `batch`, and what it still has of those of `before`. At most three
+    /// listings, however many there are.
     fn look(&self, batch: &[&Removal], before: &[&Removal]) -> Result<Look>;
     /// Takes images away with all their references; goes on after one that can't be.
     fn remove(&self, removals: &[&Removal]) -> Result<Box<dyn Answer>>;
@@ -261,7 +261,7 @@ mod tests {
     const C: &str = "quay.io/a/c:1";
     const SNAPSHOTS: &str = "snapshots --snapshotter overlayfs ls";
     /// What is asked before a batch in which nothing has changed.
-    const CHECK: [&str; 2] = ["images ls -q", SNAPSHOTS];
+    const CHECK: [&str; 3] = ["images ls -q", "containers ls", SNAPSHOTS];
 
     /// A node with one image in use and these unused ones, the plan to remove them, and its containerd.
     struct Stage {
@@ -383,7 +383,7 @@ mod tests {
         let fake = stage.fake();
         stage.run(&fake);
         let batch = [&CHECK[..], &["images rm"]].concat();
-        assert_eq!(commands(&fake)[..9], [&batch[..], &batch, &batch].concat());
+        assert_eq!(commands(&fake)[..12], [&batch[..], &batch, &batch].concat());
     }
 
     #[test]
@@ -406,8 +406,8 @@ mod tests {
             fake.start("late-b", &image(B));
         });
         let execution = stage.run(&fake);
-        assert_eq!(stage.outcome(&execution, A), spared("has come into use: snapshot late-a"));
-        assert_eq!(stage.outcome(&execution, B), spared("has come into use: snapshot late-b"));
+        assert_eq!(stage.outcome(&execution, A), spared("has come into use: container late-a"));
+        assert_eq!(stage.outcome(&execution, B), spared("has come into use: container late-b"));
         assert_eq!(commands(&fake), CHECK);
     }
 
@@ -416,7 +416,7 @@ mod tests {
         type Change = fn(&FakeContainerd);
         let tag = Reference::new(A);
         let cases: [(Change, &str); 7] = [
-            (|fake| fake.start("late", &image(A)), "has come into use: snapshot late"),
+            (|fake| fake.start("late", &image(A)), "has come into use: container late"),
             (|fake| fake.name("quay.io/a/a:2", &digest_of(A)), "has a new name: quay.io/a/a:2"),
             (|fake| fake.name("import-2026-11-24", &digest_of(A)), "has a new name: import-2026-11-24"),
             (|fake| fake.label(&Reference::new(A), "io.cri-containerd.pinned=pinned"), "has been pinned or moved: quay.io/a/a:1"),
@@ -461,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_check_that_fails_removes_nothing_and_does_not_stop_later_batches() {
-        for (command, nth) in [("images ls -q", 1), ("images ls", 1), (SNAPSHOTS, 1)] {
+        for (command, nth) in [("images ls -q", 1), ("images ls", 1), ("containers ls", 1), (SNAPSHOTS, 1)] {
             for failure in [None, Some(Failure::TimedOut(std::time::Duration::from_mins(2))), Some(Failure::HeldOpen)] {
                 let stage = Stage::with(&[A, B, C]).in_batches_of(2);
                 let first = stage.plan.removals[0].digests[0].clone();
@@ -668,11 +668,11 @@ mod tests {
     #[test]
     fn an_image_that_is_spared_is_left_to_the_selectors_again() {
         let stage = Stage::with(&[A]);
-        let mut state = State::default().updated(&stage.node);
-        state.begin(&stage.plan.removals.iter().collect::<Vec<_>>(), stage.node.taken_at);
+        let mut memory = State::default().updated(&stage.node);
+        memory.begin(&stage.plan.removals.iter().collect::<Vec<_>>(), stage.node.taken_at);
         let fake = stage.fake_where("images ls -q", |fake| fake.start("late", &image(A)));
-        let execution = stage.run_remembering(&mut state, &fake, &|_, _| ());
-        assert_eq!(execution.outcomes, [spared("has come into use: snapshot late")]);
+        let execution = stage.run_remembering(&mut memory, &fake, &|_, _| ());
+        assert_eq!(execution.outcomes, [spared("has come into use: container late")]);
         assert!(noted(&stage.state_path()).is_empty());
     }
 

@@ -1,7 +1,7 @@
 //! Files of our own: written whole or not at all, and the lock that lets only one run change anything.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -26,6 +26,27 @@ impl RunLock {
             Err((_, error)) => Err(error).with_context(|| format!("lock {}", path.display())),
         }
     }
+}
+
+/// Reads a regular file of at most `cap` bytes. What hangs or never ends (a pipe, a device) is refused before it is read.
+pub fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(cap + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > cap {
+        return Err(io::Error::other(format!("has more than {cap} bytes, and that much is not read")));
+    }
+    Ok(bytes)
+}
+
+/// The same as text; bytes that are no UTF-8 are replaced.
+pub fn read_text(path: &Path, cap: u64) -> io::Result<String> {
+    let bytes = read_capped(path, cap)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// Replaces `path` with `bytes`, readable by root alone: after a crash at any instant the old or the new text is there.
@@ -72,6 +93,22 @@ mod tests {
         assert!(RunLock::take(&path).expect("take").is_none());
         drop(first);
         assert!(RunLock::take(&path).expect("take").is_some());
+    }
+
+    #[test]
+    fn only_a_regular_file_that_is_not_too_large_is_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+        fs::write(&file, "four").expect("write");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("pipe");
+        assert_eq!(read_text(&file, 4).expect("read"), "four");
+        for (path, cap, part) in
+            [(&file, 3, "more than 3 bytes"), (&pipe, 9, "no regular file"), (&"/dev/zero".into(), 9, "no regular file")]
+        {
+            let error = read_capped(path, cap).expect_err("refused").to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        assert_eq!(read_capped(&folder.path().join("none"), 9).expect_err("none").kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::plan::{Plan, Removal};
 use crate::policy::Verdict;
 use crate::reference::Reference;
 use crate::report::{Outcome, Report};
+use crate::units::printable;
 
 /// Of the entry that sums a run up; one query shows the whole fleet.
 const SUMMARY: &str = "6d1f3ad0c2f94e0f8f3b1c0e6a54d7b2";
@@ -24,10 +25,7 @@ pub fn log_failure(error: &anyhow::Error, hint: Option<&str>) {
 
 /// That a run without a selector only looked.
 pub fn log_observed_only() {
-    tracing::warn!(
-        message_id = OBSERVED,
-        "only observed: nothing is configured that may go; set all, registries or include in [images]"
-    );
+    tracing::warn!(message_id = OBSERVED, "only observed: nothing is configured that may go; set all, registries or include in [images]");
 }
 
 /// Every verdict, for those who ask for more.
@@ -49,11 +47,15 @@ pub fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, 
     };
     let image = &inventory.images[removal.position];
     let references = joined(&removal.references);
-    let reclaimable = inventory.bytes_held_alone(&[removal.position]);
+    // What came free can be measured for a whole run alone; of one image it is what nothing else holds.
+    let reclaimed = match outcome {
+        Outcome::Removed => inventory.bytes_held_alone(&[removal.position]),
+        Outcome::Gone | Outcome::Spared(_) | Outcome::Failed(_) | Outcome::NotAttempted(_) => 0,
+    };
     macro_rules! entry {
         ($level:ident, $message:literal, $error:expr) => {
-            tracing::$level!(message_id = REMOVAL, image = image.display_name(), image_id = %removal.id, references, reason,
-                outcome = outcome.key(), reclaimable_bytes = reclaimable, error = $error, $message)
+            tracing::$level!(message_id = REMOVAL, image = %printable(image.display_name()), image_id = %removal.id, references, reason,
+                outcome = outcome.key(), reclaimed_bytes = reclaimed, error = $error, $message)
         };
     }
     match outcome {
@@ -86,7 +88,7 @@ pub fn log_summary(report: &Report) {
 }
 
 fn joined(references: &[Reference]) -> String {
-    references.iter().map(Reference::as_str).collect::<Vec<_>>().join(" ")
+    references.iter().map(|name| printable(name.as_str())).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -11,12 +11,17 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::files::read_text;
 use crate::units::Timestamp;
 
 /// The kubelet's configuration on most nodes (kubeadm, EKS, AKS).
 const CONFIG: &str = "/var/lib/kubelet/config.yaml";
 /// Where kubeadm writes the flags it starts the kubelet with.
 const KUBEADM_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
+/// The same of microk8s.
+const MICROK8S_FLAGS: &str = "/var/snap/microk8s/current/args/kubelet";
+/// Largest file of the kubelet's that is read.
+const CONFIG_CAP: u64 = 1 << 20;
 /// Records of pulled images (`pkg/kubelet/images/pullmanager`, kubelet 1.33+).
 const PULLED: &str = "/var/lib/kubelet/image_manager/pulled";
 /// Most records that are read, and the largest of them: a node holds some hundred images.
@@ -54,18 +59,22 @@ pub fn collect_kubelet() -> Result<Kubelet> {
         let endpoint = kubelet.add(flags, "the kubelet's command line")?;
         kubelet.endpoints.extend(endpoint);
     }
-    let flags = read(Path::new(KUBEADM_FLAGS))?.map(|text| Flags::parse(kubeadm_words(&text))).unwrap_or_default();
-    let flags = Flags { config: Some(flags.config.unwrap_or_else(|| CONFIG.into())), ..flags };
-    let endpoint = kubelet.add(flags, KUBEADM_FLAGS)?;
+    let mut written = None;
+    for file in [KUBEADM_FLAGS, MICROK8S_FLAGS] {
+        let flags = read(Path::new(file))?.map(|text| Flags::parse(kubeadm_words(&text))).unwrap_or_default();
+        let endpoint = kubelet.add(flags, file)?;
+        written = written.or(endpoint);
+    }
+    let configured = kubelet.add(Flags { config: Some(CONFIG.into()), ..Flags::default() }, CONFIG)?;
     if kubelet.endpoints.is_empty() {
-        kubelet.endpoints.extend(endpoint);
+        kubelet.endpoints.extend(written.or(configured));
     }
     Ok(kubelet)
 }
 
 fn read(file: &Path) -> Result<Option<String>> {
-    match fs::read(file) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+    match read_text(file, CONFIG_CAP) {
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
     }
@@ -85,7 +94,7 @@ impl Kubelet {
         files.extend(flags.config);
         for file in files {
             if let Some(text) = read(&file)? {
-                let told = self.add_config(&text, &file.display().to_string());
+                let told = self.add_config(&text, &file);
                 endpoint = endpoint.or(told);
             }
         }
@@ -93,13 +102,14 @@ impl Kubelet {
     }
 
     /// The same for a file of the configuration.
-    fn add_config(&mut self, text: &str, source: &str) -> Option<(String, String)> {
+    fn add_config(&mut self, text: &str, file: &Path) -> Option<(String, String)> {
         let config = parse_config(text);
-        self.static_pods.extend(config.static_pods);
+        // The kubelet takes a path that isn't absolute for one beside its configuration.
+        self.static_pods.extend(config.static_pods.map(|path| file.parent().unwrap_or(Path::new("/")).join(path)));
         if !config.is_valid {
-            self.gaps.push(format!("{source} is no valid YAML; what it says was looked for by its look"));
+            self.gaps.push(format!("{} is no valid YAML; what it says was looked for by its look", file.display()));
         }
-        config.endpoint.map(|endpoint| (endpoint, source.to_owned()))
+        config.endpoint.map(|endpoint| (endpoint, file.display().to_string()))
     }
 }
 
@@ -117,13 +127,27 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The words of every kubelet that runs here.
+/// The words of every kubelet that runs here. Any pod can call a process of its own that, so it must be root's, in the
+/// machine's own process namespace, and in no pod's cgroup.
 fn command_lines() -> Vec<Vec<String>> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_kubelet = |process: &PathBuf| fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim_end() == "kubelet");
+    let read = |process: &Path, file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
+    let is_kubelet = |process: &PathBuf| {
+        read(process, "comm").trim_end() == "kubelet" && is_the_machines_own(&read(process, "status"), &read(process, "cgroup"))
+    };
     let words = |process: PathBuf| fs::read(process.join("cmdline")).ok();
     let split = |line: Vec<u8>| String::from_utf8_lossy(&line).split('\0').map(str::to_owned).collect();
     processes.filter(is_kubelet).filter_map(words).map(split).collect()
+}
+
+/// By `/proc/<pid>/status` and `/proc/<pid>/cgroup`.
+fn is_the_machines_own(status: &str, cgroup: &str) -> bool {
+    let values = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let is_roots = values("Uid:").is_some_and(|ids| !ids.is_empty() && ids.iter().all(|id| *id == "0"));
+    // One process ID a nested namespace, from the outermost one in.
+    let is_outside = values("NSpid:").is_none_or(|ids| ids.len() == 1);
+    let is_a_pods = ["kubepods", "cri-containerd", "crio-", "docker", "libpod"].iter().any(|word| cgroup.contains(word));
+    is_roots && is_outside && !is_a_pods
 }
 
 /// What matters of a command line.
@@ -171,7 +195,7 @@ fn parse_config(text: &str) -> Config {
     };
     Config {
         endpoint: value("containerRuntimeEndpoint").filter(|endpoint| !endpoint.is_empty()),
-        static_pods: value("staticPodPath").filter(|path| path.starts_with('/')).map(PathBuf::from),
+        static_pods: value("staticPodPath").filter(|path| !path.is_empty()).map(PathBuf::from),
         is_valid: parsed.is_some(),
     }
 }
@@ -190,8 +214,7 @@ pub fn collect_pulls() -> Vec<Pull> {
 }
 
 fn read_record(path: &Path) -> Option<Pull> {
-    let is_small = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= RECORD_CAP);
-    is_small.then(|| fs::read_to_string(path).ok()).flatten().and_then(|text| parse_record(&text))
+    parse_record(&read_text(path, RECORD_CAP).ok()?)
 }
 
 /// `ImagePulledRecord` of `kubelet.config.k8s.io`.
@@ -256,10 +279,10 @@ mod tests {
         let mut kubelet = Kubelet::default();
         let flags = Flags { endpoint: Some("unix:///a".into()), static_pods: Some("/p".into()), ..Flags::default() };
         assert_eq!(kubelet.add(flags, "flags").expect("add"), Some(("unix:///a".into(), "flags".into())));
-        let endpoint = kubelet.add_config("containerRuntimeEndpoint: unix:///b\nstaticPodPath: /q\n", "file");
-        assert_eq!(endpoint, Some(("unix:///b".into(), "file".into())));
-        assert_eq!(kubelet.add_config("a: [", "broken"), None);
-        assert_eq!((kubelet.static_pods.len(), kubelet.gaps.len()), (2, 1));
+        let endpoint = kubelet.add_config("containerRuntimeEndpoint: unix:///b\nstaticPodPath: q\n", Path::new("/k/file"));
+        assert_eq!(endpoint, Some(("unix:///b".into(), "/k/file".into())));
+        assert_eq!(kubelet.add_config("a: [", Path::new("/broken")), None);
+        assert_eq!((kubelet.static_pods, kubelet.gaps.len()), (BTreeSet::from(["/p".into(), "/k/q".into()]), 1));
     }
 
     #[test]
@@ -284,6 +307,23 @@ mod tests {
             assert_eq!(endpoint.map(|(endpoint, _)| endpoint).as_deref(), Some(expected));
         }
         assert!(drop_ins(&path("none")).expect("none").is_empty());
+    }
+
+    #[test]
+    fn only_roots_own_process_outside_of_any_pod_is_the_kubelet() {
+        let status = |uid, pids| format!("Name:\tkubelet\nUid:\t0\t{uid}\t0\t0\nNSpid:\t{pids}\n");
+        let (service, pod) =
+            ("0::/system.slice/kubelet.service\n", "0::/kubepods.slice/kubepods-burstable.slice/cri-containerd-ab.scope\n");
+        for (status, cgroup, own) in [
+            (status(0, "812"), service, true),
+            (status(0, "812"), "", true),
+            (status(0, "812"), pod, false),
+            (status(0, "812\t7"), service, false),
+            (status(65_534, "812"), service, false),
+            (String::new(), service, false),
+        ] {
+            assert_eq!(is_the_machines_own(&status, cgroup), own, "{status} {cgroup}");
+        }
     }
 
     #[test]

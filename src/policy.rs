@@ -83,7 +83,7 @@ pub enum Verdict {
     Remove(Remove, String),
 }
 
-/// [`crate::inventory::Runtime::name`] of the runtime that OpenShift uses.
+/// [`crate::inventory::Runtime::name`] of the runtime that `OpenShift` uses.
 const CRI_O: &str = "cri-o";
 
 type Rule = fn(&Image, &Inventory, &Policy) -> Option<String>;
@@ -162,7 +162,7 @@ fn excluded(image: &Image, inventory: &Inventory, policy: &Policy) -> Option<Str
     Some(format!("matches --exclude {}", hit.as_str()))
 }
 
-/// An image of OpenShift's own, on quay.io or a mirror: the host starts some with podman at boot, when no registry may be there.
+/// An image of `OpenShift`'s own, on quay.io or a mirror: the host starts some with podman at boot, when no registry may be there.
 fn is_of_openshift_release(reference: &Reference) -> bool {
     reference.named().is_some_and(|named| named.path.contains("openshift-release-dev"))
 }
@@ -213,9 +213,9 @@ impl Selectors {
 
     fn select(&self, reference: &Reference) -> bool {
         // No registry knows a name that an import made up, although it reads like one on docker.io.
-        let named = reference.named().filter(|_| !reference.is_made_up_by_import());
-        let names = if named.is_some() { spellings(reference) } else { vec![reference.to_string()] };
-        named.is_some_and(|named| self.registries.contains(&named.registry))
+        let parts = reference.named().filter(|_| !reference.is_made_up_by_import());
+        let names = if parts.is_some() { spellings(reference) } else { vec![reference.to_string()] };
+        parts.is_some_and(|named| self.registries.contains(&named.registry))
             || self.include.iter().any(|pattern| names.iter().any(|name| pattern.is_match(name)))
     }
 }

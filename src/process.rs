@@ -23,7 +23,9 @@ use crate::units::printable;
 const OUTPUT_CAP: usize = 256 << 20;
 /// How long a stream may stay open after its program has ended, because a grandchild holds it.
 const LINGER: Duration = Duration::from_secs(2);
-const LIMITS: Limits = Limits { output: OUTPUT_CAP, linger: LINGER };
+/// How long a removal is waited for; one that hangs must not hold the lock for ever.
+const REMOVAL_PATIENCE: Duration = Duration::from_mins(30);
+const LIMITS: Limits = Limits { output: OUTPUT_CAP, linger: LINGER, removal: REMOVAL_PATIENCE };
 /// How often a wait looks up to see an interruption.
 const TICK: Duration = Duration::from_millis(100);
 /// What a wrapper such as `k3s` or `microk8s.ctr` finds its own programs by.
@@ -54,7 +56,7 @@ pub struct Call {
 pub enum CallKind {
     /// Reads only: ended after this long, and at an interruption.
     Listing(Duration),
-    /// Changes the store: never ended.
+    /// Changes the store: never ended, and waited for half an hour.
     Removal,
 }
 
@@ -89,6 +91,8 @@ pub enum Failure {
     HeldOpen,
     /// A signal ended the run.
     Interrupted,
+    /// It changes the store and has not ended in a long time; it was left alone.
+    StillRuns(Duration),
 }
 
 /// Starts programs; a test puts another in its place.
@@ -140,6 +144,8 @@ struct Limits {
     output: usize,
     /// [`LINGER`].
     linger: Duration,
+    /// [`REMOVAL_PATIENCE`].
+    removal: Duration,
 }
 
 fn run(call: &Call, interrupt: &Interrupt, limits: Limits) -> Result<Output, Failure> {
@@ -214,6 +220,9 @@ impl Progress {
                 Some((_, since)) if since.elapsed() > self.limits.linger => return Err(Failure::HeldOpen),
                 Some(_) | None => {}
             }
+            if matches!(kind, CallKind::Removal) && started.elapsed() > self.limits.removal {
+                return Err(Failure::StillRuns(self.limits.removal));
+            }
             if let CallKind::Listing(timeout) = kind {
                 match () {
                     () if interrupt.is_set() => return Err(Failure::Interrupted),
@@ -276,6 +285,7 @@ impl fmt::Display for Failure {
             Self::Flooded => write!(f, "printed more than {} MiB", OUTPUT_CAP >> 20),
             Self::HeldOpen => f.write_str("ended, but something it started holds its output open"),
             Self::Interrupted => f.write_str("interrupted"),
+            Self::StillRuns(patience) => write!(f, "still runs after {} s and was left alone", patience.as_secs()),
         }
     }
 }
@@ -350,7 +360,7 @@ mod tests {
 
     /// Long enough for anything that is to end by itself.
     const PATIENT: CallKind = CallKind::Listing(Duration::from_mins(5));
-    const SMALL: Limits = Limits { output: 64 << 10, linger: Duration::from_millis(200) };
+    const SMALL: Limits = Limits { output: 64 << 10, linger: Duration::from_millis(200), removal: Duration::from_mins(5) };
 
     fn start(kind: CallKind, script: &str, interrupt: &Interrupt) -> Result<Output, Failure> {
         let args = ["-c".into(), script.into()].to_vec();
@@ -430,6 +440,18 @@ mod tests {
         let output = start(CallKind::Removal, flood, &interrupted()).expect("output");
         assert!(output.status.success());
         assert_eq!(output.complaint(), "done");
+    }
+
+    #[test]
+    fn a_removal_that_hangs_is_left_alone_after_a_long_time() {
+        let folder = tempfile::tempdir().expect("folder");
+        let limits = Limits { removal: Duration::from_secs(1), ..SMALL };
+        let args = ["-c".into(), format!("echo $$ >{}; exec sleep 300", folder.path().join("pids").display()).into()].to_vec();
+        let call = Call { program: "/bin/sh".into(), args, kind: CallKind::Removal };
+        assert_eq!(run(&call, &Interrupt::default(), limits), Err(Failure::StillRuns(limits.removal)));
+        let [left] = noted(&folder)[..] else { panic!("one process") };
+        assert!(runs(left));
+        kill(left, Signal::SIGKILL).expect("end it");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use std::{io, thread};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -27,6 +30,9 @@ pub mod content;
 pub mod crictl;
 pub mod crio;
 pub mod ctr;
+
+/// Longest wait for a socket.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Folders that hold programs, in order; the last three are those of GKE's COS, RKE2 and k3s.
 const FOLDERS: [&str; 11] = [
@@ -191,7 +197,7 @@ pub struct Wanted {
 /// Finds the runtime that is meant and the programs to reach it.
 pub fn find(wanted: &Wanted, kubelet: &Kubelet) -> Result<Found> {
     let socket = which_socket(wanted, kubelet)?;
-    let stream = UnixStream::connect(&socket).with_context(|| format!("connect to {}", socket.display()))?;
+    let stream = connect(&socket).with_context(|| format!("connect to {}", socket.display()))?;
     let daemon = getsockopt(&stream.as_fd(), PeerCredentials).ok().map(|peer| peer.pid()).filter(|&pid| pid > 0);
     let row = row_of(&socket, wanted.kind.or_else(|| kind_of_process(daemon?)));
     let ctr = choose("ctr", &wanted.ctr, row.ctr, &wanted.trusted_dirs)?;
@@ -213,6 +219,15 @@ pub fn find(wanted: &Wanted, kubelet: &Kubelet) -> Result<Found> {
     })
 }
 
+/// A daemon that takes no more connections would keep us for ever, so somebody else waits for it.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let (sender, answer) = channel();
+    let path = socket.to_owned();
+    thread::spawn(move || sender.send(UnixStream::connect(path)));
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("gave no answer within {} s", PATIENCE.as_secs()));
+    answer.recv_timeout(PATIENCE).map_err(late)?
+}
+
 /// The user's socket, else the kubelet's, else the only one that answers.
 fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
     if let Some(endpoint) = &wanted.endpoint {
@@ -224,7 +239,7 @@ fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
     let mut sockets: Vec<&str> =
         DISTRIBUTIONS.iter().filter(|row| wanted.kind.is_none_or(|kind| kind == row.kind)).map(|row| row.socket).collect();
     sockets.dedup();
-    let mut answering: Vec<&str> = sockets.iter().copied().filter(|socket| UnixStream::connect(socket).is_ok()).collect();
+    let mut answering: Vec<&str> = sockets.iter().copied().filter(|socket| connect(Path::new(socket)).is_ok()).collect();
     // Where one path is a link to another, it is one runtime that answers twice.
     let mut seen = BTreeSet::new();
     answering.retain(|socket| seen.insert(real(Path::new(socket))));
@@ -409,6 +424,18 @@ mod tests {
         let wanted = Wanted { endpoint: Some("unix:///nonexistent/x.sock".into()), ..Wanted::default() };
         let error = format!("{:#}", find(&wanted, &Kubelet::default()).expect_err("nobody"));
         assert!(error.contains("connect to /nonexistent/x.sock"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_takes_no_connection_does_not_hold_us() {
+        use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("full.sock");
+        let full = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).expect("socket");
+        bind(std::os::fd::AsRawFd::as_raw_fd(&full), &UnixAddr::new(&path).expect("address")).expect("bind");
+        listen(&full, Backlog::new(0).expect("backlog")).expect("listen");
+        let _taken = UnixStream::connect(&path).expect("the only place");
+        assert_eq!(connect(&path).expect_err("full").kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

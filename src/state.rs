@@ -23,6 +23,9 @@ const VERSION: u32 = 1;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Largest state that is read: a hundred times that of a node with a thousand images.
+const CAP: u64 = 64 << 20;
+
 /// Where it is kept.
 pub const PATH: &str = "/var/lib/nuke-images/state.json";
 
@@ -62,7 +65,7 @@ impl Default for State {
 
 /// Reads the state; a missing file is an empty one. A damaged one is an error, and the caller goes on with an empty one.
 pub fn load(path: &Path) -> Result<State> {
-    let text = match std::fs::read(path) {
+    let text = match files::read_capped(path, CAP) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(State::default()),
         Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),

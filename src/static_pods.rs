@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use regex::Regex;
 use serde_json::Value;
 
+use crate::files::read_text;
 use crate::inventory::StaticPod;
 use crate::reference::Reference;
 
@@ -31,7 +32,7 @@ pub fn collect_static_pods(configured: &BTreeSet<PathBuf>) -> Result<(Vec<Static
     let mut pods = Vec::new();
     for folder in folders {
         for file in manifests(&folder).with_context(|| format!("list static pods in {}", folder.display()))? {
-            let text = read_capped(&file).with_context(|| format!("read the static pod {}", file.display()))?;
+            let text = read_text(&file, CAP).with_context(|| format!("read the static pod {}", file.display()))?;
             let (images, gap) = parse_manifest(&text);
             gaps.extend(gap.map(|gap| format!("static pod {}: {gap}", file.display())));
             pods.push(StaticPod { path: file, images });
@@ -58,13 +59,6 @@ fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-fn read_capped(file: &Path) -> Result<String> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    fs::File::open(file)?.take(CAP).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The images a manifest names, and what went wrong in reading it.
@@ -139,7 +133,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let comment = format!("# {}\n", "x".repeat(5 << 20));
         fs::write(file.path(), format!("spec:\n  containers:\n{comment}  - image: a:1\n")).expect("write");
-        assert_eq!(names(&read_capped(file.path()).expect("read")), ["a:1"]);
+        assert_eq!(names(&read_text(file.path(), CAP).expect("read")), ["a:1"]);
     }
 
     #[test]

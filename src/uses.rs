@@ -36,11 +36,10 @@ pub struct Listed {
     homeless: Vec<(Container, String)>,
 }
 
-/// Lists every user right now, on the layers of these snapshotters and of those that containers tell.
-pub fn list_users(ctr: &Ctr, snapshotters: &BTreeSet<String>) -> Result<Listed> {
-    // Containers first: one that is made while we list has its snapshot before it is a container.
-    let containers = ctr.containers().context("list containers")?;
-    let sandboxes = ctr.sandbox_ids().context("list sandboxes")?;
+/// Every user right now, on the layers of these snapshotters and of those that containers tell.
+///
+/// Containers were listed before: one that is made while we list has its snapshot before it is a container.
+pub fn list_users(ctr: &Ctr, containers: Vec<Container>, sandboxes: BTreeSet<String>, snapshotters: &BTreeSet<String>) -> Result<Listed> {
     let mut snapshots = list_snapshots(ctr, snapshotters)?;
     let mut homeless = Vec::new();
     for container in containers_without_snapshot(&containers, &snapshots) {
@@ -57,7 +56,7 @@ pub fn list_users(ctr: &Ctr, snapshotters: &BTreeSet<String>) -> Result<Listed> 
 }
 
 /// Snapshots of these snapshotters.
-pub fn list_snapshots(ctr: &Ctr, snapshotters: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<Snapshot>>> {
+fn list_snapshots(ctr: &Ctr, snapshotters: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<Snapshot>>> {
     let default = BTreeSet::from([DEFAULT_SNAPSHOTTER.to_owned()]);
     let names = if snapshotters.is_empty() { &default } else { snapshotters };
     names.iter().map(|name| Ok((name.clone(), ctr.snapshots(name).context("list snapshots")?))).collect()
@@ -93,11 +92,6 @@ impl Uses {
             }
         }
         all
-    }
-
-    /// Whoever stands on a layer, where nothing else was listed: each is told by its snapshot alone.
-    pub fn of_snapshots(snapshots: &BTreeMap<String, Vec<Snapshot>>, tops: &BTreeSet<&str>) -> Self {
-        Self::new(&Listed { snapshots: snapshots.clone(), ..Listed::default() }, tops)
     }
 
     /// The users of an image with these snapshots and names.

@@ -35,7 +35,11 @@ pub fn collect(ctr: &Ctr, crictl: Option<&Crictl>, root: &Path) -> Result<Facts>
     let snapshotters = content.snapshotters();
     let known = cri.as_ref().map_or(&[][..], |cri| &cri.images);
     let (resolved, listed) = thread::scope(|scope| {
-        let listed = scope.spawn(|| list_users(ctr, &snapshotters));
+        let listed = scope.spawn(|| {
+            let containers = ctr.containers().context("list containers")?;
+            let sandboxes = ctr.sandbox_ids().context("list sandboxes")?;
+            list_users(ctr, containers, sandboxes, &snapshotters)
+        });
         (resolve(ctr, &names, &content, known).context("list images"), join(listed))
     });
     let (resolved, listed) = (resolved?, listed?);
@@ -93,6 +97,8 @@ struct Resolved {
     pins: HashMap<Reference, &'static str>,
     /// Listed, but nothing tells where they lead.
     lost: Vec<Reference>,
+    /// Where names lead that can't be read.
+    unread: BTreeSet<Digest>,
 }
 
 impl Resolved {
@@ -110,12 +116,29 @@ fn resolve(ctr: &Ctr, names: &BTreeSet<Reference>, content: &Content, known: &[C
     let confirmed = ctr.names_matching(&filters)?;
     let open: Vec<&Reference> = names.iter().filter(|name| !confirmed.contains(name)).collect();
     let asked: Vec<String> = open.iter().copied().map(by_name).chain(by_pin()).collect();
-    let records = ctr.records_matching(&asked)?;
+    let mut records = ctr.records_matching(&asked)?;
+    let found: BTreeSet<&Reference> = records.iter().map(|record| &record.reference).chain(&confirmed).collect();
+    if names.iter().any(|name| !found.contains(name)) {
+        // A name with a newline in it is listed in pieces; the row of its last piece tells where it leads.
+        records = ctr.records()?;
+    }
+    let unread = targets_of_pieces(&records, names);
     let mut targets: BTreeMap<Reference, Digest> = guesses.into_iter().filter(|(name, _)| confirmed.contains(name)).collect();
     targets.extend(records.iter().map(|record| (record.reference.clone(), record.target.clone())));
     let pins = records.into_iter().filter_map(|Record { reference, pinned, .. }| Some((reference, pinned?))).collect();
-    let lost = names.iter().filter(|name| !targets.contains_key(name)).cloned().collect();
-    Ok(Resolved { targets, pins, lost })
+    let lost: Vec<Reference> = names.iter().filter(|name| !targets.contains_key(name)).cloned().collect();
+    let unread = if lost.is_empty() { BTreeSet::new() } else { unread };
+    Ok(Resolved { targets, pins, lost, unread })
+}
+
+/// Where rows lead whose name is not listed, or is the name of two: the ends of names that can't be read.
+fn targets_of_pieces(records: &[Record], names: &BTreeSet<Reference>) -> BTreeSet<Digest> {
+    let mut rows: HashMap<&Reference, usize> = HashMap::new();
+    for record in records {
+        *rows.entry(&record.reference).or_default() += 1;
+    }
+    let is_piece = |record: &&Record| !names.contains(&record.reference) || rows[&record.reference] > 1;
+    records.iter().filter(is_piece).map(|record| record.target.clone()).collect()
 }
 
 /// A digest reference says it; a bare ID names a config that one manifest leads to; a tag probably leads where CRI says, or
@@ -207,7 +230,9 @@ fn build_image(config: &Digest, members: &[(&Reference, &Digest)], resolved: &Re
         users: Vec::new(),
         removal_begun: false,
     };
-    image.users.extend(what_hides_its_use(&image, content).map(|why| User { kind: UserKind::Unknown, id: why, pod: None }));
+    let unread = targets.iter().any(|target| resolved.unread.contains(target)).then(|| "a name that can't be read leads to it".to_owned());
+    let hidden = unread.or_else(|| what_hides_its_use(&image, content));
+    image.users.extend(hidden.map(|why| User { kind: UserKind::Unknown, id: why, pod: None }));
     image
 }
 

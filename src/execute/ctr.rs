@@ -1,8 +1,8 @@
 //! containerd's images, taken away through `ctr`.
 //!
 //! One listing asks only for what would be in the way: names that lead elsewhere by now, new names of what is to go, pins,
-//! and names that the batch before has left. The other one is of snapshots: whoever uses an image stands on one, and has
-//! it before it is a container.
+//! and names that the batch before has left. The other two are of containers and snapshots: whoever uses an image stands on
+//! a snapshot, and has it before it is a container.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,8 +13,8 @@ use crate::inventory::Inventory;
 use crate::plan::Removal;
 use crate::reference::{Digest, Reference};
 use crate::runtime::containerd::pulled_at;
-use crate::runtime::ctr::{Ctr, Removed, by_name, by_target, elsewhere, other_names, pinned_at};
-use crate::uses::{Uses, list_snapshots};
+use crate::runtime::ctr::{ARG_CAP, Ctr, Removed, by_name, by_target, elsewhere, other_names, pinned_at};
+use crate::uses::{Uses, list_users};
 
 /// containerd behind `ctr`.
 pub struct CtrStore<'a> {
@@ -28,7 +28,9 @@ impl Store for CtrStore<'_> {
     fn look(&self, batch: &[&Removal], before: &[&Removal]) -> Result<Look> {
         let in_the_way = self.list_in_the_way(batch, before).context("list references again")?;
         let targets = self.by_target(&in_the_way).context("look at references again")?;
-        let left = before.iter().filter_map(|removal| Some((removal.id.clone(), names_of(removal, &targets).next()?.clone())));
+        // A name that can't be asked for by its own text may lead to any of them.
+        let unread = in_the_way.iter().find(|name| !targets.values().any(|names| names.contains(name)));
+        let left = before.iter().filter_map(|removal| Some((removal.id.clone(), names_of(removal, &targets).next().or(unread)?.clone())));
         let left = left.collect();
         if batch.is_empty() {
             return Ok(Look { checks: Vec::new(), left });
@@ -36,13 +38,17 @@ impl Store for CtrStore<'_> {
         // Uses last, as they change most.
         let standing = self.uses().context("list uses again")?;
         let check = |removal: &&Removal| {
-            let user = standing.of(&removal.snapshots, &[]).into_iter().next();
+            let user = standing.of(&removal.snapshots, &removal.references).into_iter().next();
             let named = names_of(removal, &targets).find(|name| !removal.references.contains(name));
             let moved = removal.references.iter().find(|name| in_the_way.contains(name));
             match (user, named, moved) {
                 (Some(user), _, _) => Check::Changed(format!("has come into use: {user}")),
                 (None, Some(name), _) => Check::Changed(format!("has a new name: {name}")),
                 (None, None, Some(name)) => Check::Changed(format!("has been pinned or moved: {name}")),
+                (None, None, None) if unread.is_some() => Check::Changed("a name that can't be read may lead to it by now".into()),
+                (None, None, None) if has_too_many_names(removal) => {
+                    Check::Changed("it has too many names to be looked at in one call".into())
+                }
                 (None, None, None) if self.was_pulled_again(removal) => Check::Changed("was pulled again".into()),
                 (None, None, None) => Check::Unchanged,
             }
@@ -70,6 +76,7 @@ type Names = HashMap<Digest, BTreeSet<Reference>>;
 
 impl CtrStore<'_> {
     fn list_in_the_way(&self, batch: &[&Removal], before: &[&Removal]) -> Result<BTreeSet<Reference>> {
+        let batch: Vec<&&Removal> = batch.iter().filter(|removal| !has_too_many_names(removal)).collect();
         let moved = batch.iter().flat_map(|removal| removal.references.iter().map(|name| elsewhere(name, &removal.digests)));
         let named = batch.iter().flat_map(|removal| removal.digests.iter().map(|digest| other_names(digest, &removal.references)));
         let pinned = batch.iter().flat_map(|removal| removal.digests.iter().flat_map(pinned_at));
@@ -93,11 +100,18 @@ impl CtrStore<'_> {
         now.is_some() && now > then
     }
 
+    /// Containers too: one may stand on a snapshotter that had no image yet.
     fn uses(&self) -> Result<Uses> {
         let tops: BTreeSet<&str> = self.inventory.images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
-        let snapshots = list_snapshots(self.ctr, &self.inventory.snapshotters)?;
-        Ok(Uses::of_snapshots(&snapshots, &tops))
+        let containers = self.ctr.containers().context("list containers")?;
+        let listed = list_users(self.ctr, containers, BTreeSet::new(), &self.inventory.snapshotters)?;
+        Ok(Uses::new(&listed, &tops))
     }
+}
+
+/// Linux takes no argument that is so long as the filter of all its names.
+fn has_too_many_names(removal: &Removal) -> bool {
+    removal.references.iter().map(|name| name.as_str().len() + 10).sum::<usize>() > ARG_CAP
 }
 
 fn names_of<'a>(removal: &Removal, names: &'a Names) -> impl Iterator<Item = &'a Reference> {

@@ -57,7 +57,11 @@ pub fn render_report(report: &Report, look: Look) -> String {
     let rank = |image: &ImageReport| Keep::ALL.iter().position(|keep| keep.key() == image.reason);
     staying.sort_by(|a, b| (rank(a), &a.name).cmp(&(rank(b), &b.name)));
     let staying_rows: Vec<Row> = staying.iter().map(|image| row(image, age(image.pulled_at), look)).collect();
-    let title = if report.images.iter().any(|image| image.outcome.is_some()) { "REMOVED" } else { "TO REMOVE" };
+    let title = match going.iter().any(|image| image.outcome.is_some()) {
+        true if going.iter().all(|image| image.outcome == Some("removed")) => "REMOVED",
+        true => "WAS TO BE REMOVED",
+        false => "TO REMOVE",
+    };
     table(&mut text, title, &going_rows, &staying_rows, look);
     totals(&mut text, report, look);
     text
@@ -96,13 +100,16 @@ fn row(image: &ImageReport, age: String, look: Look) -> Row {
     };
     let others = image.references.len().saturating_sub(1);
     let more = if others == 0 { String::new() } else { format!(" (+{others})") };
+    let reason = image.reason.replace('_', " ");
     let why = match (&image.outcome, &image.error) {
+        (Some("not_attempted"), Some(why)) => format!("not attempted: {}", why.replace('_', " ")),
         (Some(outcome), Some(error)) => format!("{outcome}: {}", printable(error)),
         (Some("gone"), None) => "removed by somebody else meanwhile".into(),
-        _ => format!("{}: {}", image.reason.replace('_', " "), printable(&image.detail)),
+        _ if image.detail.starts_with(&reason) => printable(&image.detail),
+        _ => format!("{reason}: {}", printable(&image.detail)),
     };
     let name = middle(&printable(&image.name), NAME);
-    Row { mark: look.paint(&style, sign), name, more, bytes: image.size_bytes.max(image.reclaimable_bytes), age, why }
+    Row { mark: look.paint(&style, sign), name, more, bytes: image.size_bytes, age, why }
 }
 
 impl Row {
@@ -162,11 +169,10 @@ fn totals(text: &mut String, report: &Report, look: Look) {
     if summary.planned_removals == 0 {
         _ = writeln!(text, "{}: {}.", bold("Nothing to remove".into()), of_images(summary));
     } else if done {
-        let gone = summary.removed + summary.gone;
         _ = writeln!(
             text,
             "{}, {} given back; {}.",
-            bold(format!("Removed {gone} of {}", summary.images)),
+            bold(format!("Removed {} of {}", summary.removed, summary.images)),
             human_bytes(summary.reclaimed_bytes),
             not_done(summary)
         );
@@ -186,7 +192,7 @@ fn totals(text: &mut String, report: &Report, look: Look) {
         _ = writeln!(text, "{} {refusal}", look.paint(&Style::new().yellow(), "would be refused:"));
     }
     for gap in &report.gaps {
-        _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "not known:"), printable(gap));
+        _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "note:"), printable(gap));
     }
 }
 
@@ -199,7 +205,12 @@ fn of_images(summary: &Summary) -> String {
 }
 
 fn not_done(summary: &Summary) -> String {
-    let counts = [("failed", summary.failed), ("spared", summary.spared), ("not attempted", summary.not_attempted)];
+    let counts = [
+        ("failed", summary.failed),
+        ("spared", summary.spared),
+        ("removed by somebody else", summary.gone),
+        ("not attempted", summary.not_attempted),
+    ];
     let words: Vec<String> = counts.iter().filter(|(_, count)| *count > 0).map(|(word, count)| format!("{count} {word}")).collect();
     if words.is_empty() { "none failed".into() } else { words.join(", ") }
 }
@@ -246,7 +257,7 @@ pub fn render_inventory(inventory: &Inventory, look: Look) -> String {
         _ = writeln!(text, "\n{} {}", disk_bar(disk.usage, disk.usage, look), look.dim(&printable(&disk.path.display().to_string())));
     }
     for gap in &inventory.gaps {
-        _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "not known:"), printable(gap));
+        _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "note:"), printable(gap));
     }
     text
 }

@@ -26,8 +26,8 @@ const COMMANDS: [(&str, bool); 12] = [
     ("containers info", false),
     ("snapshots --snapshotter overlayfs ls", false),
     ("snapshots --snapshotter overlayfs usage -b", false),
-    ("leases create", true),
-    ("leases delete", true),
+    ("leases create", false),
+    ("leases delete", false),
 ];
 /// A listing's header, as all versions print it.
 const CONTAINERS: &str = "CONTAINER IMAGE RUNTIME\n";
@@ -187,7 +187,9 @@ impl FakeContainerd {
         match asked.command {
             "images ls -q" => output(0, &lines(chosen().iter().map(|(name, _)| name)), ""),
             "images ls" => {
-                let row = |(name, (target, labels)): &(Reference, (Digest, String))| format!("{name} type {target} 1 B - {labels}");
+                let row = |(name, (target, labels)): &(Reference, (Digest, String))| {
+                    format!("{name} application/vnd.oci.image.index.v1+json {target} 1 B - {labels}")
+                };
                 output(0, &(RECORDS.to_owned() + &lines(chosen().iter().map(row))), "")
             }
             "images rm" => self.remove(&asked.args),

@@ -22,6 +22,10 @@ pub const PIN_LABELS: [&str; 3] = ["io.cri-containerd.pinned", "io.cattle.k3s.pi
 
 /// Longest that a listing may take: a busy disk makes one of 4,500 references take tens of seconds.
 const LISTING_TIMEOUT: Duration = Duration::from_mins(2);
+/// Longest that a collection may take. To stop waiting for one does no harm: it goes on.
+const COLLECTION_TIMEOUT: Duration = Duration::from_mins(10);
+/// Longest single argument we build; Linux allows 128 KiB.
+pub const ARG_CAP: usize = 100 << 10;
 /// Longest command line we build; Linux allows 2 MiB with the environment.
 const ARGS_CAP: usize = 1 << 20;
 /// Name of the lease whose deletion makes containerd collect.
@@ -122,6 +126,11 @@ impl Ctr<'_> {
         Ok(records)
     }
 
+    /// All records; opens the manifest of each.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        parse_records(&self.list(&["images", "ls"])?)
+    }
+
     /// Every blob with the labels that tie it to others.
     pub fn content(&self) -> Result<Content> {
         Content::parse(&self.list(&["content", "ls"])?)
@@ -166,7 +175,18 @@ impl Ctr<'_> {
     /// Takes references away, in the order given. Returns what is known afterwards, also after a failure.
     pub fn remove(&self, references: &[Reference]) -> Result<Removed> {
         let names: Vec<String> = references.iter().map(ToString::to_string).collect();
-        let output = self.start(CallKind::Removal, &["images", "rm"], &names)?;
+        let mut all = Removed { succeeded: true, ..Removed::default() };
+        for chunk in chunks(&names) {
+            let removed = self.remove_chunk(chunk)?;
+            all.succeeded &= removed.succeeded;
+            all.references.extend(removed.references);
+            all.complaints.extend(removed.complaints);
+        }
+        Ok(all)
+    }
+
+    fn remove_chunk(&self, names: &[String]) -> Result<Removed> {
+        let output = self.start(CallKind::Removal, &["images", "rm"], names)?;
         let mut removed = Removed { succeeded: output.status.success(), ..Removed::default() };
         removed.references = output.stdout.lines().map(Reference::new).collect();
         // ctr 2.x speaks of what it deprecates.
@@ -183,11 +203,11 @@ impl Ctr<'_> {
     /// `images rm --sync` would do it only if its last reference still exists.
     pub fn collect_garbage(&self) -> Result<()> {
         let expiry = ["leases", "create", "--id", LEASE, "--expires", "1h"];
-        let created = self.start(CallKind::Removal, &expiry, &[])?;
+        let created = self.start(CallKind::Listing(LISTING_TIMEOUT), &expiry, &[])?;
         if !created.status.success() && !created.stderr.contains("already exists") {
             bail!("ctr leases create: {}", created.describe_failure());
         }
-        let deleted = self.start(CallKind::Removal, &["leases", "delete", "--sync", LEASE], &[])?;
+        let deleted = self.start(CallKind::Listing(COLLECTION_TIMEOUT), &["leases", "delete", "--sync", LEASE], &[])?;
         accept(deleted).context("ctr leases delete").map(drop)
     }
 
@@ -300,7 +320,8 @@ fn complete_lines(text: &str) -> Result<impl Iterator<Item = &str>> {
     if !text.is_empty() && !text.ends_with('\n') {
         bail!("the output ends in the middle of a line: {}", printable(text.lines().last().unwrap_or_default()));
     }
-    Ok(text.lines())
+    // Not `lines`: it would take a carriage return off the end of a name.
+    Ok(text.split_terminator('\n'))
 }
 
 /// Rows below a header whose words are `header`.
@@ -314,7 +335,7 @@ fn rows<'a>(text: &'a str, header: &[&str]) -> Result<impl Iterator<Item = &'a s
 }
 
 fn parse_names(text: &str) -> Result<BTreeSet<Reference>> {
-    Ok(complete_lines(text)?.filter(|line| !line.is_empty()).map(Reference::new).collect())
+    Ok(complete_lines(text)?.map(Reference::new).collect())
 }
 
 fn parse_server_version(text: &str) -> Option<String> {
@@ -325,17 +346,34 @@ fn parse_server_version(text: &str) -> Option<String> {
 
 fn parse_records(text: &str) -> Result<Vec<Record>> {
     let header = ["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"];
-    rows(text, &header)?.map(|row| parse_record(row).with_context(|| format!("read the row {}", printable(row)))).collect()
+    Ok(rows(text, &header)?.flat_map(parse_record).collect())
 }
 
-/// `REF TYPE DIGEST 1.2 MiB PLATFORMS k=v,k=v`; size and platforms vary, the digest is the first word that is one behind a type.
-fn parse_record(row: &str) -> Option<Record> {
-    let mut words = row.split_whitespace();
-    let reference = Reference::new(words.next()?);
-    let target = words.nth(1).and_then(Digest::parse)?;
-    let labels = words.last().unwrap_or_default();
-    let carries = |label: &&&str| labels.split(',').filter_map(|pair| pair.split_once('=')).any(|(key, _)| key == **label);
-    Some(Record { reference, target, pinned: PIN_LABELS.iter().find(carries).copied() })
+/// `REF TYPE DIGEST 1.2 MiB PLATFORMS k=v,k=v`; size and platforms vary.
+///
+/// A name or a label may hold anything, even spaces and newlines, so the digest is looked for: a type and a digest side by
+/// side. A row without one is the beginning of a name that goes on in the next; a row with several is a record for each.
+fn parse_record(row: &str) -> Vec<Record> {
+    let words = words_with_positions(row);
+    let pair = |i: &usize| words[*i].1.contains('/') && words.get(i + 1).is_some_and(|(_, word)| Digest::parse(word).is_some());
+    let record = |i: usize| {
+        let labels = words[i + 1..].iter().flat_map(|(_, word)| word.split(','));
+        let keys: Vec<&str> = labels.filter_map(|pair| pair.split_once('=')).map(|(key, _)| key).collect();
+        let reference = Reference::new(row[..words[i].0].trim_end_matches([' ', '\t']));
+        let pinned = PIN_LABELS.iter().find(|label| keys.contains(label)).copied();
+        Digest::parse(words[i + 1].1).map(|target| Record { reference, target, pinned })
+    };
+    (0..words.len()).filter(pair).filter_map(record).collect()
+}
+
+fn words_with_positions(row: &str) -> Vec<(usize, &str)> {
+    let mut at = 0;
+    let words = row.split([' ', '\t']).map(|word| {
+        let here = at;
+        at += word.len() + 1;
+        (here, word)
+    });
+    words.filter(|(_, word)| !word.is_empty()).collect()
 }
 
 fn parse_containers(text: &str) -> Result<Vec<Container>> {
@@ -353,20 +391,21 @@ fn parse_snapshots(text: &str) -> Result<Vec<Snapshot>> {
     rows(text, &["KEY", "PARENT", "KIND"])?.map(parse).collect()
 }
 
-/// `KEY [PARENT] KIND`.
+/// `KEY [PARENT] KIND`, where the key of a layer that is being unpacked holds a space (`extract-<n> <chain ID>`).
 fn parse_snapshot(row: &str) -> Option<Snapshot> {
     let words: Vec<&str> = row.split_whitespace().collect();
-    let (key, parent, kind) = match words[..] {
-        [key, kind] => (key, None, kind),
-        [key, parent, kind] => (key, Some(parent.to_owned()), kind),
-        _ => return None,
+    let (kind, rest) = words.split_last()?;
+    let (key, parent) = match rest {
+        [] => return None,
+        [key] => ((*key).to_owned(), None),
+        [key @ .., parent] => (key.join(" "), Some((*parent).to_owned())),
     };
-    let is_committed = match kind {
+    let is_committed = match *kind {
         "Committed" => true,
         "Active" | "View" => false,
         _ => return None,
     };
-    Some(Snapshot { key: key.to_owned(), parent, is_committed })
+    Some(Snapshot { key, parent, is_committed })
 }
 
 fn parse_usage(text: &str) -> Result<BTreeMap<String, u64>> {
@@ -398,6 +437,46 @@ mod tests {
             let by_digest = Reference::new(format!("127.0.0.1:5000/fx/app0@{}", by_tag.target));
             assert!(records.iter().any(|r| r.reference == by_digest && r.target == by_tag.target));
         }
+    }
+
+    #[test]
+    fn finds_the_digest_of_a_record_whatever_its_name_holds() {
+        let (digest, other) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+        let row =
+            |name: &str, labels: &str| format!("{name} application/vnd.oci.image.index.v1+json {digest} 1.2 MiB linux/amd64 {labels}");
+        for (row, expected) in [
+            (row("a:1", "-"), vec![("a:1", &digest, false)]),
+            (row("evil name  with spaces", "-"), vec![("evil name  with spaces", &digest, false)]),
+            (row("evil\tx", "-"), vec![("evil\tx", &digest, false)]),
+            (row("a:1\r", "-"), vec![("a:1\r", &digest, false)]),
+            ("the first half of a name".into(), vec![]),
+            (row(&format!("a x/y {other} 3"), "-"), vec![("a", &other, false), (&format!("a x/y {other} 3"), &digest, false)]),
+            (row("a:1", "x=y z,io.cattle.k3s.pinned=pinned"), vec![("a:1", &digest, true)]),
+            (row("", "-"), vec![("", &digest, false)]),
+        ] {
+            let records = parse_record(&row);
+            let found: Vec<_> = records.iter().map(|r| (r.reference.as_str(), r.target.as_str(), r.pinned.is_some())).collect();
+            assert_eq!(
+                found,
+                expected.into_iter().map(|(name, target, pinned)| (name, target.as_str(), pinned)).collect::<Vec<_>>(),
+                "{row}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_of_several_lines_is_several_names() {
+        let names: Vec<String> = parse_names("a:1\nevil\n\nb:1\r\n").expect("parse").iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["", "a:1", "b:1\r", "evil"]);
+    }
+
+    #[test]
+    fn reads_the_snapshot_of_a_layer_that_is_being_unpacked() {
+        let (chain, parent) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+        let text = format!("KEY PARENT KIND\nextract-1-xYz {chain} {parent} Active\nextract-2-xYz {chain}  Active\n");
+        let snapshots = parse_snapshots(&text).expect("parse");
+        assert_eq!((snapshots[0].key.as_str(), snapshots[0].parent.as_ref()), (format!("extract-1-xYz {chain}").as_str(), Some(&parent)));
+        assert!(snapshots.iter().all(|snapshot| !snapshot.is_committed));
     }
 
     #[test]
