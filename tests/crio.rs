@@ -181,6 +181,24 @@ fn keeps_the_image_that_sandboxes_were_made_from_pinned_or_not() -> Result<()> {
     Ok(())
 }
 
+/// `drop_infra_ctr`, the default: a pod without a PID namespace of its own has no container for its sandbox.
+#[test]
+fn keeps_the_image_of_sandboxes_that_have_no_container_and_inspects_them_in_one_call() -> Result<()> {
+    let machine = node()?;
+    let replay = recorded(&machine, "crio-1.34")?;
+    let mut answer: Value = serde_json::from_str(&replay.recorded("drop-inspectp", "out")?)?;
+    let pods: Value = serde_json::from_str(&replay.recorded("crictl-pods-json", "out")?)?;
+    for pod in pods["items"].as_array().context("pods")? {
+        answer["status"]["id"] = pod["id"].clone();
+        machine.write(&format!("/run/crictl/inspectp/{}.out", pod["id"].as_str().context("an ID")?), &answer.to_string())?;
+    }
+    keeps(&machine, &replay, PAUSE, "in_use")?;
+    let calls = replay.calls()?;
+    let count = |command: &str| calls.iter().filter(|call| call.contains(command)).count();
+    assert_eq!((count(" inspect "), count(" inspectp ")), (1, 1), "{calls:?}");
+    Ok(())
+}
+
 #[test]
 fn keeps_the_image_that_new_sandboxes_are_made_from_while_there_are_none() -> Result<()> {
     for recordings in RECORDINGS {
