@@ -181,6 +181,24 @@ fn keeps_the_image_that_sandboxes_were_made_from_pinned_or_not() -> Result<()> {
     Ok(())
 }
 
+/// `drop_infra_ctr`, the default: a pod without a PID namespace of its own has no container for its sandbox.
+#[test]
+fn keeps_the_image_of_sandboxes_that_have_no_container_and_inspects_them_in_one_call() -> Result<()> {
+    let machine = node()?;
+    let replay = recorded(&machine, "crio-1.34")?;
+    let mut answer: Value = serde_json::from_str(&replay.recorded("drop-inspectp", "out")?)?;
+    let pods: Value = serde_json::from_str(&replay.recorded("crictl-pods-json", "out")?)?;
+    for pod in pods["items"].as_array().context("pods")? {
+        answer["status"]["id"] = pod["id"].clone();
+        machine.write(&format!("/run/crictl/inspectp/{}.out", pod["id"].as_str().context("an ID")?), &answer.to_string())?;
+    }
+    keeps(&machine, &replay, PAUSE, "in_use")?;
+    let calls = replay.calls()?;
+    let count = |command: &str| calls.iter().filter(|call| call.contains(command)).count();
+    assert_eq!((count(" inspect "), count(" inspectp ")), (1, 1), "{calls:?}");
+    Ok(())
+}
+
 #[test]
 fn keeps_the_image_that_new_sandboxes_are_made_from_while_there_are_none() -> Result<()> {
     for recordings in RECORDINGS {
@@ -437,22 +455,40 @@ fn a_signal_ends_a_run_whose_listing_hangs() -> Result<()> {
     Ok(())
 }
 
-/// A container that can't be inspected may have any image mounted, and only image volumes are told by the inspection: that
+/// A container that can't be inspected may have any image mounted, and a sandbox may be made from any: no list tells it. That
 /// is an unknown fact about every image, not a listing of uses that failed. So all images stay, a gap says why, and there is
 /// nothing to be refused: the run has done what it could (law 3 of the guide).
 #[test]
-fn a_container_that_can_not_be_inspected_keeps_every_image() -> Result<()> {
+fn a_container_or_sandbox_that_can_not_be_inspected_keeps_every_image() -> Result<()> {
     for recordings in RECORDINGS {
+        for (command, list, key) in [("inspect", "crictl-ps-json", "containers"), ("inspectp", "crictl-pods-json", "items")] {
+            let machine = node()?;
+            let replay = recorded(&machine, recordings)?;
+            let list: Value = serde_json::from_str(&replay.recorded(list, "out")?)?;
+            let id = list[key][3]["id"].as_str().context("an ID")?;
+            replay.loses(command, id)?;
+            let json = machine.run(&CLEAN)?.exits(0)?.json()?;
+            assert_eq!((&json["summary"]["planned_removals"], replay.removals()?.len()), (&json!(0), 0), "{recordings}: {json:#}");
+            assert_eq!(json["summary"]["kept"]["in_use"], json["summary"]["images"], "{recordings}: {json:#}");
+            let gaps = json["gaps"].to_string();
+            assert!(gaps.contains("all images stay") && gaps.contains(&id[..13]), "{recordings}: {gaps}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn one_that_is_gone_before_it_could_be_inspected_keeps_nothing() -> Result<()> {
+    for (command, lists, list) in [("inspect", "ps", "containers"), ("inspectp", "pods", "items")] {
         let machine = node()?;
-        let replay = recorded(&machine, recordings)?;
-        let list: Value = serde_json::from_str(&replay.recorded("crictl-ps-json", "out")?)?;
-        let id = list["containers"][3]["id"].as_str().context("a container")?;
-        replay.loses("inspect", id)?;
+        let replay = recorded(&machine, "crio-1.34")?;
+        let mut later: Value = serde_json::from_str(&machine.read(&format!("/run/crictl/{lists}.out"))?)?;
+        let gone = later[list].as_array_mut().context("a list")?.remove(0);
+        replay.loses(command, gone["id"].as_str().context("an ID")?)?;
+        machine.write("/run/crictl/later", &later.to_string())?;
+        replay.behaves_at(lists, "if [ -e asked ]; then cat later; exit 0; fi; touch asked")?;
         let json = machine.run(&CLEAN)?.exits(0)?.json()?;
-        assert_eq!((&json["summary"]["planned_removals"], replay.removals()?.len()), (&json!(0), 0), "{recordings}: {json:#}");
-        assert_eq!(json["summary"]["kept"]["in_use"], json["summary"]["images"], "{recordings}: {json:#}");
-        let gaps = json["gaps"].to_string();
-        assert!(gaps.contains("all images stay") && gaps.contains(&id[..13]), "{recordings}: {gaps}");
+        assert_eq!((verdict(&json, UNUSED[0])?, &json["gaps"]), (removed(), &json!([])), "{command}: {json:#}");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Images and their users as CRI tells them: all there is of CRI-O and cri-dockerd, and of containerd without `ctr`.
 //!
 //! What CRI can't tell, the files of the runtime are asked for: when an image was pulled, what is mounted, what runs beside
-//! CRI. A container that can't be inspected may use any image, so all of them stay.
+//! CRI. A container or sandbox that can't be inspected may use any image, so all of them stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -90,6 +90,12 @@ impl Users {
         for sandbox in sandboxes {
             let user = User { kind: UserKind::Sandbox, id: sandbox.id.clone(), pod: sandbox.pod.clone() };
             self.add(&user, images.get(&sandbox.id).into_iter().flatten().map(String::as_str), index);
+        }
+        let missing: BTreeSet<&String> = ids.iter().filter(|id| !images.contains_key(*id)).collect();
+        let still_there = if missing.is_empty() { Vec::new() } else { crictl.sandboxes().context("list sandboxes")? };
+        if let Some(sandbox) = still_there.iter().find(|sandbox| missing.contains(&sandbox.id)) {
+            let id = printable(&sandbox.id);
+            self.blind.get_or_insert(format!("sandbox {} can't be inspected, and may be made from any image", &id[..id.len().min(13)]));
         }
         Ok(())
     }

@@ -114,7 +114,7 @@ impl Crictl<'_> {
         self.inspect("inspect", containers, mounted_images)
     }
 
-    /// The image of each sandbox, by its ID. An ID that is missing could not be inspected, or it tells none.
+    /// The image of each sandbox, by its ID; none where it tells none. An ID that is missing could not be inspected.
     pub fn sandbox_images(&self, sandboxes: &BTreeSet<String>) -> Result<BTreeMap<String, BTreeSet<String>>> {
         self.inspect("inspectp", sandboxes, sandbox_image)
     }
@@ -343,10 +343,13 @@ fn mounted_images(entry: &Value) -> Option<BTreeSet<String>> {
     Some(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
-/// `info.image` of a sandbox, as containerd and CRI-O tell it.
+/// `info.image` of a sandbox, as containerd and CRI-O tell it; where CRI-O's sandbox has no container of its own (`drop_infra_ctr`,
+/// the default), only the annotations of its runtime spec do. One that tells none, as cri-dockerd's, was inspected all the same.
 fn sandbox_image(entry: &Value) -> Option<BTreeSet<String>> {
-    let name = entry.pointer("/info/image").and_then(Value::as_str).filter(|name| !name.is_empty())?;
-    Some(BTreeSet::from([name.to_owned()]))
+    let annotation = |key: &str| entry.pointer("/info/runtimeSpec/annotations")?.get(key);
+    let told = [entry.pointer("/info/image"), annotation("io.kubernetes.cri-o.Image"), annotation("io.kubernetes.cri-o.ImageName")];
+    let names = told.into_iter().flatten().filter_map(Value::as_str).filter(|name| !name.is_empty());
+    entry.get("status").map(|_| names.map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -415,11 +418,19 @@ mod tests {
             (recorded!("1.6", "crictl-pods-json"), recorded!("1.6", "crictl-inspectp"), "registry.lab/pause:1"),
             (recorded!("2.1", "crictl-pods-json"), recorded!("2.1", "crictl-inspectp"), "registry.lab/pause:1"),
             (recorded!("crio-1.34", "crictl-pods-json"), recorded!("crio-1.34", "crictl-inspectp"), "127.0.0.1:5000/cx/pause:1"),
+            (recorded!("crio-1.34", "crictl-pods-json"), recorded!("crio-1.34", "drop-inspectp"), "127.0.0.1:5000/cx/pause:1"),
         ] {
             assert!(parse_sandboxes(pods).expect("parse").iter().all(|sandbox| sandbox.pod.is_some()));
             let entries = parse_documents(inspected).expect("parse");
             assert_eq!(entries.iter().filter_map(sandbox_image).collect::<Vec<_>>(), [BTreeSet::from([image.to_owned()])]);
         }
+    }
+
+    #[test]
+    fn a_sandbox_that_tells_no_image_is_told_from_one_that_could_not_be_inspected() {
+        let read = |text: &str| sandbox_image(&serde_json::from_str(text).expect("JSON"));
+        assert_eq!(read(r#"{"status":{"id":"a"},"info":{}}"#), Some(BTreeSet::new()));
+        assert_eq!(read(r#"{"info":{"image":"pause:1"}}"#), None);
     }
 
     #[test]
