@@ -668,10 +668,10 @@ mod tests {
     #[test]
     fn an_image_that_is_spared_is_left_to_the_selectors_again() {
         let stage = Stage::with(&[A]);
-        let mut state = State::default().updated(&stage.node);
-        state.begin(&stage.plan.removals.iter().collect::<Vec<_>>(), stage.node.taken_at);
+        let mut memory = State::default().updated(&stage.node);
+        memory.begin(&stage.plan.removals.iter().collect::<Vec<_>>(), stage.node.taken_at);
         let fake = stage.fake_where("images ls -q", |fake| fake.start("late", &image(A)));
-        let execution = stage.run_remembering(&mut state, &fake, &|_, _| ());
+        let execution = stage.run_remembering(&mut memory, &fake, &|_, _| ());
         assert_eq!(execution.outcomes, [spared("has come into use: snapshot late")]);
         assert!(noted(&stage.state_path()).is_empty());
     }
