@@ -213,10 +213,10 @@ impl Selectors {
 
     fn select(&self, reference: &Reference) -> bool {
         // No registry knows a name that an import made up, although it reads like one on docker.io.
-        let parts = reference.named().filter(|_| !reference.is_made_up_by_import());
-        let names = if parts.is_some() { spellings(reference) } else { vec![reference.to_string()] };
-        parts.is_some_and(|named| self.registries.contains(&named.registry))
-            || self.include.iter().any(|pattern| names.iter().any(|name| pattern.is_match(name)))
+        let named = reference.named().filter(|_| !reference.is_made_up_by_import());
+        let written = if named.is_some() { spellings(reference) } else { vec![reference.to_string()] };
+        named.is_some_and(|named| self.registries.contains(&named.registry))
+            || self.include.iter().any(|pattern| written.iter().any(|name| pattern.is_match(name)))
     }
 }
 

@@ -114,3 +114,193 @@ impl Answer for Complaints {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::inventory::Image;
+    use crate::inventory::samples::{image, inventory, policy, used_image};
+    use crate::plan::Plan;
+    use crate::process::fake::output;
+    use crate::process::{Call, CallKind, Failure, Output, Program, Runner};
+
+    const A: &str = "quay.io/a/a:1";
+    const USED: &str = "quay.io/a/used:1";
+
+    /// A `crictl` that answers with these lists; what it isn't given fails.
+    #[derive(Default)]
+    struct Fake {
+        images: Option<Vec<Value>>,
+        containers: Option<Vec<Value>>,
+        /// Containers that can be inspected.
+        inspected: Vec<Value>,
+        /// What a removal complains about.
+        complaint: String,
+        removed: Mutex<Vec<String>>,
+    }
+
+    impl Runner for Fake {
+        fn run(&self, call: &Call) -> Result<Output, Failure> {
+            let words: Vec<&str> = call.args.iter().map(|arg| arg.to_str().expect("text")).collect();
+            let list = |key: &str, items: &Option<Vec<Value>>| match items {
+                Some(items) => output(0, &json!({ key: items }).to_string(), ""),
+                None => output(1, "", "crictl: broken\n"),
+            };
+            assert_eq!(call.kind == CallKind::Removal, words[6] == "rmi");
+            Ok(match words[6] {
+                "images" => list("images", &self.images),
+                "ps" => list("containers", &self.containers),
+                "inspect" => output(0, &json!(self.inspected).to_string(), ""),
+                "rmi" => {
+                    self.removed.lock().expect("lock").extend(words[7..].iter().map(ToString::to_string));
+                    output(i32::from(!self.complaint.is_empty()), "", &self.complaint)
+                }
+                other => panic!("the fake crictl doesn't know {other}"),
+            })
+        }
+    }
+
+    fn listed(name: &str, pinned: Option<bool>, tags: &[&str]) -> Value {
+        json!({"id": image(name).id.hex(), "repoTags": tags, "repoDigests": [image(name).references[1]], "size": "10", "pinned": pinned})
+    }
+
+    fn container(id: &str, name: &str) -> Value {
+        json!({"id": id, "image": {"image": image(name).id}, "imageRef": image(name).id})
+    }
+
+    fn inspected(id: &str, mounts: &[&str]) -> Value {
+        let mounts: Vec<Value> = mounts.iter().map(|name| json!({"image": {"image": image(name).id.hex()}})).collect();
+        json!({"status": {"id": id, "mounts": mounts}})
+    }
+
+    /// A node on which nothing has changed since the plan: one image in use, and A, which is to go.
+    fn unchanged() -> Fake {
+        let images = vec![listed(USED, Some(false), &[USED]), listed(A, Some(false), &[A])];
+        let known = used_image(USED).users[0].id.clone();
+        Fake { images: Some(images), containers: Some(vec![container(&known, USED)]), ..Fake::default() }
+    }
+
+    /// [`unchanged`] with A listed as this.
+    fn with(listed_a: Value) -> Fake {
+        Fake { images: Some(vec![listed_a]), ..unchanged() }
+    }
+
+    /// [`unchanged`] with one more container, which can be inspected as this.
+    fn running(container: Value, inspected: &[Value]) -> Fake {
+        let mut fake = unchanged();
+        fake.containers.as_mut().expect("containers").push(container);
+        Fake { inspected: inspected.to_vec(), ..fake }
+    }
+
+    /// What `asked` makes of the plan to remove A, as CRI-O lists it, on a runtime of this kind.
+    fn on<T>(kind: Kind, fake: &Fake, asked: impl Fn(&CrictlStore, &Removal) -> T) -> T {
+        let known_by = |own: &Image| Image { references: own.references[1..].to_vec(), ..own.clone() };
+        let node = inventory([used_image(USED), image(A)].iter().map(known_by).collect());
+        let plan = Plan::new(&node, &policy());
+        let program = Program { path: "/fake/crictl".into(), prefix: None };
+        let crictl = Crictl { runner: fake, program, socket: "/fake/sock".into() };
+        asked(&CrictlStore { crictl: &crictl, kind, inventory: &node }, &plan.removals[0])
+    }
+
+    fn look(fake: &Fake) -> Result<Look> {
+        on(Kind::CriO, fake, |store, removal| store.look(&[removal], &[]))
+    }
+
+    fn check(fake: &Fake) -> Check {
+        look(fake).expect("a look").checks[0].clone()
+    }
+
+    fn changed(why: &str) -> Check {
+        Check::Changed(why.into())
+    }
+
+    #[test]
+    fn what_is_as_it_was_planned_or_has_lost_a_name_is_unchanged() {
+        for tags in [&[A][..], &[]] {
+            assert_eq!(check(&with(listed(A, Some(false), tags))), Check::Unchanged);
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_any_more_is_gone() {
+        assert_eq!(check(&Fake { images: Some(Vec::new()), ..unchanged() }), Check::Gone);
+    }
+
+    #[test]
+    fn spares_an_image_that_a_container_has_come_to_use() {
+        let fake = running(container("late", A), &[inspected("late", &[])]);
+        assert_eq!(check(&fake), changed("has come into use: container late"));
+    }
+
+    #[test]
+    fn spares_an_image_that_a_new_container_has_mounted() {
+        let fake = running(container("late", USED), &[inspected("late", &[A])]);
+        assert_eq!(check(&fake), changed("has come into use: image volume of late"));
+    }
+
+    #[test]
+    fn spares_an_image_that_is_pinned_or_may_be() {
+        for pinned in [Some(true), None] {
+            assert_eq!(check(&with(listed(A, pinned, &[A]))), changed("has been pinned"), "{pinned:?}");
+        }
+    }
+
+    #[test]
+    fn spares_an_image_with_a_new_name() {
+        assert_eq!(check(&with(listed(A, Some(false), &[A, "quay.io/a/a:2"]))), changed("has a new name: quay.io/a/a:2"));
+    }
+
+    #[test]
+    fn a_look_fails_with_each_listing_and_with_a_new_container_that_can_not_be_inspected() {
+        for (fake, why) in [
+            (Fake { images: None, ..unchanged() }, "list images again: crictl images -o json: exit status 1: crictl: broken"),
+            (
+                Fake { containers: None, ..unchanged() },
+                "list uses again: list containers: crictl ps -a -o json: exit status 1: crictl: broken",
+            ),
+            (running(container("late", USED), &[]), "list uses again: container late can't be inspected, and may have any image mounted"),
+        ] {
+            assert_eq!(format!("{:#}", look(&fake).expect_err(why)), why);
+        }
+    }
+
+    #[test]
+    fn what_is_still_listed_is_left_under_a_name_or_its_id() {
+        for (tags, name) in [(&[A][..], A.to_owned()), (&[], image(A).id.to_string())] {
+            let mut own = listed(A, Some(false), tags);
+            own["repoDigests"] = json!([]);
+            let left = on(Kind::CriO, &with(own), |store, removal| store.look(&[], &[removal])).expect("a look").left;
+            assert_eq!(left, BTreeMap::from([(image(A).id, Reference::new(name))]));
+        }
+    }
+
+    #[test]
+    fn asks_for_images_by_the_id_that_the_runtime_prints() {
+        for (kind, id) in [
+            (Kind::CriO, image(A).id.hex().to_owned()),
+            (Kind::Containerd, image(A).id.to_string()),
+            (Kind::Docker, image(A).id.to_string()),
+        ] {
+            let fake = unchanged();
+            on(kind, &fake, |store, removal| store.remove(&[removal]).map(drop)).expect("a removal");
+            assert_eq!(*fake.removed.lock().expect("lock"), [id]);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_for_a_use_is_told_from_other_complaints() {
+        for (complaint, said) in [
+            ("image is in use by a container", Said::Refused("image is in use by a container".into())),
+            ("device busy", Said::Complaint("device busy".into())),
+            ("no such image", Said::Missing),
+        ] {
+            let fake = Fake { complaint: format!("crictl: {} {complaint}\n", image(A).id.hex()), ..unchanged() };
+            let answer = on(Kind::CriO, &fake, |store, removal| store.remove(&[removal]).map(|answer| answer.about(removal)));
+            assert_eq!(answer.expect("an answer"), said);
+        }
+    }
+}
