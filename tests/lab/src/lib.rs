@@ -14,8 +14,8 @@ mod registry;
 mod shell;
 mod store;
 
-pub use containerd::{Containerd, Settings};
+pub use containerd::{Containerd, Settings, make_disk};
 pub use image::{Image, Stored};
-pub use node::{Node, Run, Running};
+pub use node::{Node, Run, Running, Usage};
 pub use pods::{Pod, PodState};
 pub use shell::wait_for;
