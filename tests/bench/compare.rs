@@ -28,7 +28,8 @@ fn main() -> Result<()> {
         let state = State::of(count)?;
         print_surroundings(&state)?;
         let trials = measure(&state, rounds)?;
-        let planning = SETUPS.iter().map(|&setup| Ok((setup, plan(&state, setup, rounds)?, programs(&state, setup)?)));
+        let setups = SETUPS.iter().filter(|setup| trials.iter().any(|trial| trial.way == Way::Product(**setup)));
+        let planning = setups.map(|&setup| Ok((setup, plan(&state, setup, rounds)?, programs(&state, setup)?)));
         print_table(count, &trials, &planning.collect::<Result<Vec<_>>>()?);
         println!("load at the end: {}", load()?);
     }
@@ -40,6 +41,9 @@ fn measure(state: &State, rounds: usize) -> Result<Vec<Trial>> {
     let real = std::env::var_os("CRICTL").is_some();
     let mut ways: Vec<Way> = SETUPS.iter().copied().map(Way::Product).chain([Way::OneCall, Way::Shell]).collect();
     ways.extend([Way::Rmi, Way::Prune].into_iter().filter(|_| real));
+    let only = std::env::var("ONLY").unwrap_or_default();
+    ways.retain(|way| only.split(',').any(|part| way.name().contains(part)));
+    ensure!(!ways.is_empty(), "ONLY names no way");
     let mut trials = Vec::new();
     for round in 0..rounds {
         ways.rotate_left(round.min(1));
