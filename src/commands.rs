@@ -244,8 +244,9 @@ impl Session<'_> {
         // Deaf to signals: a batch that runs is checked and verified to its end.
         let runner = SystemRunner { interrupt: Interrupt::default() };
         let bar = progress_bar(plan.removals.len(), self.options.quiet);
+        let alone = inventory.bytes_each_holds_alone();
         let watch = |removal: &Removal, outcome: &Outcome| {
-            log_removal(removal, outcome, inventory, plan);
+            log_removal(removal, outcome, inventory, plan, alone[removal.position]);
             bar.inc(1);
         };
         let run = |store: &dyn Store, state: &mut State| {
@@ -420,14 +421,13 @@ fn log_verdicts(inventory: &Inventory, plan: &Plan) {
     }
 }
 
-fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, plan: &Plan) {
+fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, plan: &Plan, reclaimable: u64) {
     let reason = match &plan.verdicts[removal.position] {
         Verdict::Keep(reason, _) => reason.key(),
         Verdict::Remove(reason, _) => reason.key(),
     };
     let image = &inventory.images[removal.position];
     let references = joined(&removal.references);
-    let reclaimable = inventory.bytes_held_alone(&[removal.position]);
     macro_rules! entry {
         ($level:ident, $message:literal, $error:expr) => {
             tracing::$level!(message_id = REMOVAL_MESSAGE_ID, image = image.display_name(), image_id = %removal.id, references, reason,
