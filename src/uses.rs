@@ -36,11 +36,18 @@ pub struct Listed {
     homeless: Vec<(Container, String)>,
 }
 
-/// Lists every user right now, on the layers of these snapshotters and of those that containers tell.
-pub fn list_users(ctr: &Ctr, snapshotters: &BTreeSet<String>) -> Result<Listed> {
-    // Containers first: one that is made while we list has its snapshot before it is a container.
-    let containers = ctr.containers().context("list containers")?;
-    let sandboxes = ctr.sandbox_ids().context("list sandboxes")?;
+/// Containers in any state, and the IDs of those that are sandboxes.
+pub type Containers = (Vec<Container>, BTreeSet<String>);
+
+/// Lists every container.
+pub fn list_containers(ctr: &Ctr) -> Result<Containers> {
+    Ok((ctr.containers().context("list containers")?, ctr.sandbox_ids().context("list sandboxes")?))
+}
+
+/// Every user right now, on the layers of these snapshotters and of those that containers tell.
+///
+/// Containers are listed before: one that is made while we list has its snapshot before it is a container.
+pub fn list_users(ctr: &Ctr, (containers, sandboxes): Containers, snapshotters: &BTreeSet<String>) -> Result<Listed> {
     let mut snapshots = list_snapshots(ctr, snapshotters)?;
     let mut homeless = Vec::new();
     for container in containers_without_snapshot(&containers, &snapshots) {
