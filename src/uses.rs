@@ -78,7 +78,16 @@ fn containers_without_snapshot(containers: &[Container], snapshots: &BTreeMap<St
 impl Uses {
     /// Users of the images that end with the layers `tops`.
     pub fn new(listed: &Listed, tops: &BTreeSet<&str>) -> Self {
-        let Listed { containers, sandboxes, snapshots, homeless } = listed;
+        Self::of_listed(listed, &listed.snapshots, tops)
+    }
+
+    /// Whoever stands on a layer, where nothing else was listed: each is told by its snapshot alone.
+    pub fn of_snapshots(snapshots: &BTreeMap<String, Vec<Snapshot>>, tops: &BTreeSet<&str>) -> Self {
+        Self::of_listed(&Listed::default(), snapshots, tops)
+    }
+
+    fn of_listed(listed: &Listed, snapshots: &BTreeMap<String, Vec<Snapshot>>, tops: &BTreeSet<&str>) -> Self {
+        let Listed { containers, sandboxes, homeless, .. } = listed;
         let mut all = Self::default();
         let user = |kind, id: &str| User { kind, id: id.to_owned(), pod: None };
         let of_container = |id: &str| user(if sandboxes.contains(id) { UserKind::Sandbox } else { UserKind::Container }, id);
@@ -100,11 +109,6 @@ impl Uses {
             }
         }
         all
-    }
-
-    /// Whoever stands on a layer, where nothing else was listed: each is told by its snapshot alone.
-    pub fn of_snapshots(snapshots: &BTreeMap<String, Vec<Snapshot>>, tops: &BTreeSet<&str>) -> Self {
-        Self::new(&Listed { snapshots: snapshots.clone(), ..Listed::default() }, tops)
     }
 
     /// The users of an image with these snapshots and names.

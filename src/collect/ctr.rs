@@ -192,8 +192,9 @@ fn only<'a>(mut digests: impl Iterator<Item = &'a Digest>) -> Option<Digest> {
 fn group(resolved: &Resolved, content: &Content) -> Vec<Image> {
     let bare: BTreeSet<Digest> = resolved.targets.keys().filter_map(Reference::bare_id).collect();
     let mut groups: BTreeMap<Digest, Vec<(&Reference, &Digest)>> = BTreeMap::new();
+    let mut known: HashMap<&Digest, BTreeSet<Digest>> = HashMap::new();
     for (name, target) in &resolved.targets {
-        let configs = content.configs(target);
+        let configs = known.entry(target).or_insert_with(|| content.configs(target));
         // containerd's own choice among several platforms is the one it gave a bare name.
         let chosen = name.bare_id().or_else(|| configs.intersection(&bare).next().cloned());
         let config = chosen.or_else(|| configs.first().cloned()).unwrap_or_else(|| target.clone());
