@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::disk;
 use crate::inventory::{Image, Inventory, NameIndex, Part, PulledAtSource, Runtime, SCHEMA_VERSION, SandboxImage};
@@ -70,16 +71,19 @@ pub struct Facts {
 /// Gathers every fact the plan needs.
 pub fn collect(probe: &Probe) -> Result<Inventory> {
     let found = probe.found;
-    let settings = match found.kind {
-        Kind::Containerd => collect_settings(probe.runner, found, &probe.wanted.trusted_dirs),
-        Kind::CriO => crio::collect_settings(&found.config),
-        Kind::Docker => Settings::default(),
-    };
+    let (settings, listing) = thread::scope(|scope| {
+        let settings = scope.spawn(|| match found.kind {
+            Kind::Containerd => collect_settings(probe.runner, found, &probe.wanted.trusted_dirs),
+            Kind::CriO => crio::collect_settings(&found.config),
+            Kind::Docker => Settings::default(),
+        });
+        let listing = Listing::collect(probe);
+        (join(settings), listing)
+    });
     let root = settings.root.clone().unwrap_or_else(|| found.data.clone());
-    let mut facts = match (probe.ctr, probe.crictl) {
-        (Some(ctr), crictl) => ctr::collect(ctr, crictl, &root)?,
-        (None, Some(crictl)) => crictl::collect(crictl, found.kind, &root, &settings)?,
-        (None, None) => anyhow::bail!("there is neither ctr nor crictl to ask the runtime with"),
+    let mut facts = match listing? {
+        Listing::Ctr(listing) => listing.facts(&root),
+        Listing::Crictl(listing, crictl) => listing.facts(crictl, found.kind, &root, &settings)?,
     };
     let mut gaps = settings.gaps;
     gaps.append(&mut facts.gaps);
@@ -131,6 +135,27 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
     Ok(inventory)
 }
 
+/// What the runtime was asked for, and through which program.
+enum Listing<'a> {
+    Ctr(Box<ctr::Listing>),
+    Crictl(crictl::Listing, &'a Crictl<'a>),
+}
+
+impl<'a> Listing<'a> {
+    fn collect(probe: &'a Probe) -> Result<Self> {
+        match (probe.ctr, probe.crictl) {
+            (Some(ctr), crictl) => Ok(Self::Ctr(Box::new(ctr::Listing::collect(ctr, crictl)?))),
+            (None, Some(crictl)) => Ok(Self::Crictl(crictl::Listing::collect(crictl)?, crictl)),
+            (None, None) => bail!("there is neither ctr nor crictl to ask the runtime with"),
+        }
+    }
+}
+
+fn join<T>(thread: ScopedJoinHandle<T>) -> T {
+    // A panic in there is a panic here.
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// What the configuration says, and what the runtime itself answered.
 fn with_answer(mut settings: SandboxImage, answer: Option<Reference>) -> SandboxImage {
     if let Some(name) = answer.filter(|name| !settings.names.contains(name)) {
@@ -142,6 +167,9 @@ fn with_answer(mut settings: SandboxImage, answer: Option<Reference>) -> Sandbox
 
 /// A repeated pull leaves no trace in the runtime's store; the kubelet's record of it starts the age anew.
 fn add_pulls(images: &mut [Image], pulls: &[Pull]) {
+    if pulls.is_empty() {
+        return;
+    }
     let index = NameIndex::new(images);
     for pull in pulls {
         for position in index.find(&pull.image) {

@@ -259,8 +259,9 @@ impl Session<'_> {
         // Deaf to signals: a batch that runs is checked and verified to its end.
         let runner = SystemRunner { interrupt: Interrupt::default() };
         let bar = progress_bar(plan.removals.len(), self.options.quiet);
+        let alone = inventory.bytes_each_holds_alone();
         let watch = |removal: &Removal, outcome: &Outcome| {
-            log_removal(removal, outcome, inventory, plan);
+            log_removal(removal, outcome, inventory, plan, alone[removal.position]);
             bar.inc(1);
         };
         let run = |store: &dyn Store, state: &mut State| {

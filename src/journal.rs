@@ -39,8 +39,8 @@ pub fn log_verdicts(inventory: &Inventory, plan: &Plan) {
     }
 }
 
-/// What became of one planned removal.
-pub fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, plan: &Plan) {
+/// What became of one planned removal; `alone` are the bytes that nothing else holds.
+pub fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, plan: &Plan, alone: u64) {
     let reason = match &plan.verdicts[removal.position] {
         Verdict::Keep(reason, _) => reason.key(),
         Verdict::Remove(reason, _) => reason.key(),
@@ -49,7 +49,7 @@ pub fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, 
     let references = joined(&removal.references);
     // What came free can be measured for a whole run alone; of one image it is what nothing else holds.
     let reclaimed = match outcome {
-        Outcome::Removed => inventory.bytes_held_alone(&[removal.position]),
+        Outcome::Removed => alone,
         Outcome::Gone | Outcome::Spared(_) | Outcome::Failed(_) | Outcome::NotAttempted(_) => 0,
     };
     macro_rules! entry {

@@ -139,7 +139,8 @@ fn sandbox_image(image: &Image, inventory: &Inventory, _: &Policy) -> Option<Str
         let source = sandbox.source.as_deref().unwrap_or("the runtime's configuration");
         return Some(format!("{name}, by {source}"));
     }
-    let guessed = !inventory.sandbox_image_is_known() && image.looks_like_a_sandbox_image();
+    // In this order: what is known of the whole node takes as long as all images, and few look like one.
+    let guessed = image.looks_like_a_sandbox_image() && !inventory.sandbox_image_is_known();
     guessed.then(|| "looks like a sandbox image, and nothing tells which one is".into())
 }
 

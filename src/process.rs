@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Read;
+use std::mem::take;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -133,7 +134,7 @@ fn summarise(args: &[OsString]) -> String {
 enum Event {
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
-    StreamEnded,
+    Flooded,
     Exited(std::io::Result<ExitStatus>),
 }
 
@@ -152,8 +153,8 @@ fn run(call: &Call, interrupt: &Interrupt, limits: Limits) -> Result<Output, Fai
     let mut child = spawn(call)?;
     let group = Pid::from_raw(child.id().cast_signed());
     let (sender, events) = channel();
-    read_stream(child.stdout.take(), sender.clone(), Event::Stdout);
-    read_stream(child.stderr.take(), sender.clone(), Event::Stderr);
+    read_stream(child.stdout.take(), limits.output, sender.clone(), Event::Stdout);
+    read_stream(child.stderr.take(), limits.output, sender.clone(), Event::Stderr);
     thread::spawn(move || sender.send(Event::Exited(child.wait())));
     let result = Progress::new(limits).follow(call.kind, &events, interrupt);
     match &result {
@@ -180,31 +181,35 @@ fn spawn(call: &Call) -> Result<Child, Failure> {
         .map_err(|error| Failure::NotStarted(error.to_string()))
 }
 
-fn read_stream(stream: Option<impl Read + Send + 'static>, sender: Sender<Event>, event: fn(Vec<u8>) -> Event) {
+/// Tells all that came once the stream has ended: a removal prints thousands of lines, and nobody reads one before the last.
+fn read_stream(stream: Option<impl Read + Send + 'static>, cap: usize, sender: Sender<Event>, event: fn(Vec<u8>) -> Event) {
     thread::spawn(move || {
-        let mut buffer = vec![0; 64 << 10];
-        let mut stream = stream;
+        let (mut stream, mut buffer, mut bytes) = (stream, vec![0; 16 << 10], Vec::new());
         while let Some(Ok(n @ 1..)) = stream.as_mut().map(|stream| stream.read(&mut buffer)) {
-            if sender.send(event(buffer[..n].to_vec())).is_err() {
-                return;
+            // One chunk more than the cap, so that a flood shows; the rest is dropped.
+            if bytes.len() <= cap {
+                bytes.extend_from_slice(&buffer[..n]);
+                if bytes.len() > cap && sender.send(Event::Flooded).is_err() {
+                    return;
+                }
             }
         }
-        _ = sender.send(Event::StreamEnded);
+        _ = sender.send(event(bytes));
     });
 }
 
 /// What has come of a running program so far.
 struct Progress {
     limits: Limits,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    streams_ended: u8,
+    stdout: Option<Vec<u8>>,
+    stderr: Option<Vec<u8>>,
+    has_flooded: bool,
     exited: Option<(ExitStatus, Instant)>,
 }
 
 impl Progress {
     fn new(limits: Limits) -> Self {
-        Self { limits, stdout: Vec::new(), stderr: Vec::new(), streams_ended: 0, exited: None }
+        Self { limits, stdout: None, stderr: None, has_flooded: false, exited: None }
     }
 
     fn follow(mut self, kind: CallKind, events: &Receiver<Event>, interrupt: &Interrupt) -> Result<Output, Failure> {
@@ -215,10 +220,10 @@ impl Progress {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Failure::NotStarted("its output was lost".into())),
             }
-            match self.exited {
-                Some((status, _)) if self.streams_ended == 2 => return Ok(self.into_output(status)),
-                Some((_, since)) if since.elapsed() > self.limits.linger => return Err(Failure::HeldOpen),
-                Some(_) | None => {}
+            match (self.exited, &mut self.stdout, &mut self.stderr) {
+                (Some((status, _)), Some(stdout), Some(stderr)) => return Ok(Output::new(status, take(stdout), take(stderr))),
+                (Some((_, since)), ..) if since.elapsed() > self.limits.linger => return Err(Failure::HeldOpen),
+                (Some(_) | None, ..) => {}
             }
             if matches!(kind, CallKind::Removal) && started.elapsed() > self.limits.removal {
                 return Err(Failure::StillRuns(self.limits.removal));
@@ -227,7 +232,7 @@ impl Progress {
                 match () {
                     () if interrupt.is_set() => return Err(Failure::Interrupted),
                     () if started.elapsed() > timeout => return Err(Failure::TimedOut(timeout)),
-                    () if self.stdout.len().max(self.stderr.len()) > self.limits.output => return Err(Failure::Flooded),
+                    () if self.has_flooded => return Err(Failure::Flooded),
                     () => {}
                 }
             }
@@ -236,29 +241,22 @@ impl Progress {
 
     fn take(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Stdout(bytes) => append(&mut self.stdout, &bytes, self.limits.output),
-            Event::Stderr(bytes) => append(&mut self.stderr, &bytes, self.limits.output),
-            Event::StreamEnded => self.streams_ended += 1,
+            Event::Stdout(bytes) => self.stdout = Some(bytes),
+            Event::Stderr(bytes) => self.stderr = Some(bytes),
+            Event::Flooded => self.has_flooded = true,
             Event::Exited(Ok(status)) => self.exited = Some((status, Instant::now())),
             Event::Exited(Err(error)) => return Err(Failure::NotStarted(error.to_string())),
         }
         Ok(())
     }
-
-    fn into_output(self, status: ExitStatus) -> Output {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-        Output { status, stdout: text(self.stdout), stderr: text(self.stderr) }
-    }
-}
-
-/// Keeps one chunk more than the cap, so that a flood shows, and drops the rest.
-fn append(stream: &mut Vec<u8>, bytes: &[u8], cap: usize) {
-    if stream.len() <= cap {
-        stream.extend_from_slice(bytes);
-    }
 }
 
 impl Output {
+    fn new(status: ExitStatus, stdout: Vec<u8>, stderr: Vec<u8>) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        Self { status, stdout: text(stdout), stderr: text(stderr) }
+    }
+
     /// The last line that the program wrote on standard error, without control characters.
     pub fn complaint(&self) -> String {
         let line = self.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();

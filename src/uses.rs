@@ -36,10 +36,18 @@ pub struct Listed {
     homeless: Vec<(Container, String)>,
 }
 
+/// Containers in any state, and the IDs of those that are sandboxes.
+pub type Containers = (Vec<Container>, BTreeSet<String>);
+
+/// Lists every container.
+pub fn list_containers(ctr: &Ctr) -> Result<Containers> {
+    Ok((ctr.containers().context("list containers")?, ctr.sandbox_ids().context("list sandboxes")?))
+}
+
 /// Every user right now, on the layers of these snapshotters and of those that containers tell.
 ///
-/// Containers were listed before: one that is made while we list has its snapshot before it is a container.
-pub fn list_users(ctr: &Ctr, containers: Vec<Container>, sandboxes: BTreeSet<String>, snapshotters: &BTreeSet<String>) -> Result<Listed> {
+/// Containers are listed before: one that is made while we list has its snapshot before it is a container.
+pub fn list_users(ctr: &Ctr, (containers, sandboxes): Containers, snapshotters: &BTreeSet<String>) -> Result<Listed> {
     let mut snapshots = list_snapshots(ctr, snapshotters)?;
     let mut homeless = Vec::new();
     for container in containers_without_snapshot(&containers, &snapshots) {
@@ -70,7 +78,16 @@ fn containers_without_snapshot(containers: &[Container], snapshots: &BTreeMap<St
 impl Uses {
     /// Users of the images that end with the layers `tops`.
     pub fn new(listed: &Listed, tops: &BTreeSet<&str>) -> Self {
-        let Listed { containers, sandboxes, snapshots, homeless } = listed;
+        Self::of_listed(listed, &listed.snapshots, tops)
+    }
+
+    /// Whoever stands on a layer, where nothing else was listed: each is told by its snapshot alone.
+    pub fn of_snapshots(snapshots: &BTreeMap<String, Vec<Snapshot>>, tops: &BTreeSet<&str>) -> Self {
+        Self::of_listed(&Listed::default(), snapshots, tops)
+    }
+
+    fn of_listed(listed: &Listed, snapshots: &BTreeMap<String, Vec<Snapshot>>, tops: &BTreeSet<&str>) -> Self {
+        let Listed { containers, sandboxes, homeless, .. } = listed;
         let mut all = Self::default();
         let user = |kind, id: &str| User { kind, id: id.to_owned(), pod: None };
         let of_container = |id: &str| user(if sandboxes.contains(id) { UserKind::Sandbox } else { UserKind::Container }, id);

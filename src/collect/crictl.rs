@@ -10,13 +10,13 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-use super::Facts;
+use super::{Facts, join};
 use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
 use crate::plan::removal_order;
 use crate::reference::{Digest, Reference};
 use crate::runtime::Kind;
 use crate::runtime::containerd::{self, Settings};
-use crate::runtime::crictl::{CriContainer, CriImage, CriSandbox, Crictl};
+use crate::runtime::crictl::{CriContainer, CriImage, CriSandbox, Crictl, Version};
 use crate::units::{Timestamp, printable};
 
 /// What CRI lists.
@@ -35,10 +35,8 @@ impl CriListed {
         thread::scope(|scope| {
             let sandboxes = scope.spawn(|| crictl.sandboxes().context("list sandboxes"));
             let images = scope.spawn(|| crictl.images().context("list images"));
-            let containers = crictl.containers().context("list containers")?;
-            let joined = |failed: &str| anyhow::anyhow!("{failed} was cut off");
-            let sandboxes = sandboxes.join().map_err(|_| joined("the listing of sandboxes"))??;
-            Ok(Self { containers, sandboxes, images: images.join().map_err(|_| joined("the listing of images"))?? })
+            let containers = crictl.containers().context("list containers");
+            Ok(Self { containers: containers?, sandboxes: join(sandboxes)?, images: join(images)? })
         })
     }
 
@@ -115,36 +113,54 @@ impl Users {
     }
 }
 
-/// Lists images and users. `root` is the runtime's data folder.
-pub fn collect(crictl: &Crictl, kind: Kind, root: &Path, settings: &Settings) -> Result<Facts> {
-    let version = crictl.version().context("ask the runtime for its version")?;
-    check_name(&version.name, kind)?;
-    let listed = CriListed::collect(crictl)?;
-    let sandbox_image = crictl.sandbox_image().context("ask the runtime for its configuration")?;
-    let (mut images, parts) = build_images(&listed.images, kind, root);
-    let index = NameIndex::new(&images);
-    let mut users = Users::default();
-    users.add_containers(&listed.containers, &index);
-    users.add_volumes(crictl, &listed.containers, &listed.containers.iter().map(|c| c.id.clone()).collect(), &index)?;
-    users.add_sandboxes(crictl, &listed.sandboxes, &index)?;
-    let mut gaps = Vec::new();
-    match kind {
-        Kind::Containerd => {
-            users.add_mounts(&volumes_mounted_by_containerd(), &index);
-            let known: BTreeSet<&str> =
-                listed.containers.iter().map(|c| c.id.as_str()).chain(listed.sandboxes.iter().map(|s| s.id.as_str())).collect();
-            users.blind = users.blind.or(stranger(settings, &known));
+/// All that `crictl` lists, before it is put together.
+pub struct Listing {
+    version: Version,
+    sandbox_image: Option<Reference>,
+    listed: CriListed,
+}
+
+impl Listing {
+    /// Asks for everything at the same time.
+    pub fn collect(crictl: &Crictl) -> Result<Self> {
+        let (version, sandbox_image, listed) = thread::scope(|scope| {
+            let version = scope.spawn(|| crictl.version().context("ask the runtime for its version"));
+            let sandbox_image = scope.spawn(|| crictl.sandbox_image().context("ask the runtime for its configuration"));
+            let listed = CriListed::collect(crictl);
+            (join(version), join(sandbox_image), listed)
+        });
+        Ok(Self { version: version?, sandbox_image: sandbox_image?, listed: listed? })
+    }
+
+    /// Images with their users. `root` is the runtime's data folder.
+    pub fn facts(self, crictl: &Crictl, kind: Kind, root: &Path, settings: &Settings) -> Result<Facts> {
+        let Self { version: Version { name, version }, sandbox_image, listed } = self;
+        check_name(&name, kind)?;
+        let (mut images, parts) = build_images(&listed.images, kind, root);
+        let index = NameIndex::new(&images);
+        let mut users = Users::default();
+        users.add_containers(&listed.containers, &index);
+        users.add_volumes(crictl, &listed.containers, &listed.containers.iter().map(|c| c.id.clone()).collect(), &index)?;
+        users.add_sandboxes(crictl, &listed.sandboxes, &index)?;
+        let mut gaps = Vec::new();
+        match kind {
+            Kind::Containerd => {
+                users.add_mounts(&volumes_mounted_by_containerd(), &index);
+                let known: BTreeSet<&str> =
+                    listed.containers.iter().map(|c| c.id.as_str()).chain(listed.sandboxes.iter().map(|s| s.id.as_str())).collect();
+                users.blind = users.blind.or(stranger(settings, &known));
+            }
+            Kind::CriO | Kind::Docker => {}
         }
-        Kind::CriO | Kind::Docker => {}
+        if let Some(why) = &users.blind {
+            gaps.push(format!("all images stay: {why}"));
+        }
+        for (position, image) in images.iter_mut().enumerate() {
+            image.users.extend(users.by_position.remove(&position).into_iter().flatten());
+            image.users.extend(users.blind.iter().map(|why| User { kind: UserKind::Unknown, id: why.clone(), pod: None }));
+        }
+        Ok(Facts { version, images, parts, snapshotters: BTreeSet::new(), sandbox_image, disk: root.to_owned(), gaps })
     }
-    if let Some(why) = &users.blind {
-        gaps.push(format!("all images stay: {why}"));
-    }
-    for (position, image) in images.iter_mut().enumerate() {
-        image.users.extend(users.by_position.remove(&position).into_iter().flatten());
-        image.users.extend(users.blind.iter().map(|why| User { kind: UserKind::Unknown, id: why.clone(), pod: None }));
-    }
-    Ok(Facts { version: version.version, images, parts, snapshotters: BTreeSet::new(), sandbox_image, disk: root.to_owned(), gaps })
 }
 
 /// How images are named, aged and removed hangs on what the runtime is; a socket and its process may not have told.

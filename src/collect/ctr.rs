@@ -9,8 +9,8 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::Facts;
 use super::crictl::{CriListed, Users};
+use super::{Facts, join};
 use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
 use crate::plan::removal_order;
 use crate::reference::{Digest, ImageId, Reference};
@@ -19,52 +19,72 @@ use crate::runtime::content::Content;
 use crate::runtime::crictl::{CriImage, Crictl};
 use crate::runtime::ctr::{Ctr, Record, Snapshot, both, by_name, by_pin, by_target};
 use crate::units::printable;
-use crate::uses::{Uses, list_users};
+use crate::uses::{Containers, Listed, Uses, list_containers, list_users};
 
-/// Lists images and users. `root` is containerd's data folder.
-pub fn collect(ctr: &Ctr, crictl: Option<&Crictl>, root: &Path) -> Result<Facts> {
-    // Both halves take the runtime about as long; together they take half the time.
-    let (version, cri, content, names) = thread::scope(|scope| {
-        let version = scope.spawn(|| ctr.server_version().context("ask the runtime for its version"));
-        let cri = scope.spawn(|| crictl.map(CriListed::collect).transpose());
-        let names = scope.spawn(|| ctr.names().context("list images"));
-        let content = ctr.content().context("list content");
-        (join(version), join(cri), content, join(names))
-    });
-    let (version, cri, content, names) = (version?, cri?, content?, names?);
-    let snapshotters = content.snapshotters();
-    let known = cri.as_ref().map_or(&[][..], |cri| &cri.images);
-    let (resolved, listed) = thread::scope(|scope| {
-        let listed = scope.spawn(|| {
-            let containers = ctr.containers().context("list containers")?;
-            let sandboxes = ctr.sandbox_ids().context("list sandboxes")?;
-            list_users(ctr, containers, sandboxes, &snapshotters)
-        });
-        (resolve(ctr, &names, &content, known).context("list images"), join(listed))
-    });
-    let (resolved, listed) = (resolved?, listed?);
-    let mut gaps: Vec<String> = resolved.gap().into_iter().collect();
-    let mut images = group(&resolved, &content);
-    let mut parts = Parts::new(root);
-    for image in &mut images {
-        parts.add_blobs(image, &content);
-    }
-    gaps.extend(parts.add_snapshots(ctr, &mut images, &listed.snapshots));
-    let tops: BTreeSet<&str> = images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
-    let uses = Uses::new(&listed, &tops);
-    for image in &mut images {
-        image.users.extend(uses.of(&image.snapshots, &image.references));
-    }
-    gaps.extend(uses.gaps);
-    if let Some(cri) = cri {
-        gaps.extend(add_what_cri_knows(&mut images, &cri));
-    }
-    Ok(Facts { version, images, parts: parts.all, snapshotters, sandbox_image: None, disk: root.to_owned(), gaps })
+/// All that `ctr` and `crictl` list, before it is put together.
+pub struct Listing {
+    version: String,
+    cri: Option<CriListed>,
+    content: Content,
+    resolved: Resolved,
+    users: Listed,
+    sizes: Sizes,
 }
 
-fn join<T>(thread: thread::ScopedJoinHandle<T>) -> T {
-    // A panic in there is a panic here.
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Bytes on disk of layers, or why they can't be told; by snapshotter.
+type Sizes = BTreeMap<String, Result<HashMap<String, u64>>>;
+
+impl Listing {
+    /// Asks for everything, and for what doesn't wait for another answer at the same time: half of the time it takes is the
+    /// start of programs, and a node has more than one core.
+    pub fn collect(ctr: &Ctr, crictl: Option<&Crictl>) -> Result<Self> {
+        let (version, cri, containers, content, names) = thread::scope(|scope| {
+            let cri = scope.spawn(|| crictl.map(CriListed::collect).transpose());
+            let names = scope.spawn(|| ctr.names().context("list images"));
+            let containers = scope.spawn(|| list_containers(ctr));
+            let version = scope.spawn(|| ctr.server_version().context("ask the runtime for its version"));
+            let content = ctr.content().context("list content");
+            (join(version), join(cri), join(containers), content, join(names))
+        });
+        let (version, cri, containers, content, names) = (version?, cri?, containers?, content?, names?);
+        let snapshotters = content.snapshotters();
+        let known = cri.as_ref().map_or(&[][..], |cri| &cri.images);
+        let (resolved, users) = thread::scope(|scope| {
+            let users = scope.spawn(|| list_users_and_sizes(ctr, containers, &snapshotters));
+            (resolve(ctr, &names, &content, known).context("list images"), join(users))
+        });
+        let (users, sizes) = users?;
+        Ok(Self { version, cri, content, resolved: resolved?, users, sizes })
+    }
+
+    /// Images with their users. `root` is containerd's data folder.
+    pub fn facts(self, root: &Path) -> Facts {
+        let Self { version, cri, content, resolved, users, sizes } = self;
+        let mut gaps: Vec<String> = resolved.gap().into_iter().collect();
+        let mut images = group(&resolved, &content);
+        let mut parts = Parts::new(root);
+        for image in &mut images {
+            parts.add_blobs(image, &content);
+        }
+        gaps.extend(parts.add_snapshots(&mut images, &users.snapshots, sizes));
+        let tops: BTreeSet<&str> = images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
+        let uses = Uses::new(&users, &tops);
+        for image in &mut images {
+            image.users.extend(uses.of(&image.snapshots, &image.references));
+        }
+        gaps.extend(uses.gaps);
+        if let Some(cri) = cri {
+            gaps.extend(add_what_cri_knows(&mut images, &cri));
+        }
+        let snapshotters = content.snapshotters();
+        Facts { version, images, parts: parts.all, snapshotters, sandbox_image: None, disk: root.to_owned(), gaps }
+    }
+}
+
+fn list_users_and_sizes(ctr: &Ctr, containers: Containers, snapshotters: &BTreeSet<String>) -> Result<(Listed, Sizes)> {
+    let users = list_users(ctr, containers, snapshotters)?;
+    let sizes = users.snapshots.iter().map(|(name, snapshots)| (name.clone(), layer_sizes(ctr, name, snapshots))).collect();
+    Ok((users, sizes))
 }
 
 /// Users, pod names and pins that CRI tells; all of them only ever keep an image.
@@ -192,8 +212,9 @@ fn only<'a>(mut digests: impl Iterator<Item = &'a Digest>) -> Option<Digest> {
 fn group(resolved: &Resolved, content: &Content) -> Vec<Image> {
     let bare: BTreeSet<Digest> = resolved.targets.keys().filter_map(Reference::bare_id).collect();
     let mut groups: BTreeMap<Digest, Vec<(&Reference, &Digest)>> = BTreeMap::new();
+    let mut known: HashMap<&Digest, BTreeSet<Digest>> = HashMap::new();
     for (name, target) in &resolved.targets {
-        let configs = content.configs(target);
+        let configs = known.entry(target).or_insert_with(|| content.configs(target));
         // containerd's own choice among several platforms is the one it gave a bare name.
         let chosen = name.bare_id().or_else(|| configs.intersection(&bare).next().cloned());
         let config = chosen.or_else(|| configs.first().cloned()).unwrap_or_else(|| target.clone());
@@ -282,11 +303,12 @@ impl<'a> Parts<'a> {
     }
 
     /// The snapshots of all images, layer by layer; without their sizes there is a gap, and a total that is too small.
-    fn add_snapshots(&mut self, ctr: &Ctr, images: &mut [Image], listed: &BTreeMap<String, Vec<Snapshot>>) -> Option<String> {
+    fn add_snapshots(&mut self, images: &mut [Image], listed: &BTreeMap<String, Vec<Snapshot>>, sizes: Sizes) -> Option<String> {
         let mut gap = None;
-        for (snapshotter, snapshots) in listed {
-            let chains = match LayerSizes::collect(ctr, snapshotter, snapshots) {
-                Ok(chains) => chains,
+        for (snapshotter, sizes) in sizes {
+            let snapshots = listed.get(&snapshotter).map_or(&[][..], Vec::as_slice);
+            let chains = match sizes {
+                Ok(sizes) => LayerSizes::new(snapshots, sizes),
                 Err(error) => {
                     gap = Some(format!("measure snapshots: {error:#}"));
                     continue;
@@ -307,24 +329,28 @@ fn on_disk(file: &fs::Metadata) -> u64 {
     file.blocks() * 512
 }
 
+/// Bytes on disk of the layers of one snapshotter.
+fn layer_sizes(ctr: &Ctr, snapshotter: &str, snapshots: &[Snapshot]) -> Result<HashMap<String, u64>> {
+    let committed = snapshots.iter().filter(|snapshot| snapshot.is_committed);
+    ctr.snapshot_sizes(snapshotter, &committed.map(|snapshot| snapshot.key.clone()).collect::<Vec<_>>())
+}
+
 /// Committed snapshots of one snapshotter: what each lies on, and how large it is.
-struct LayerSizes {
-    parents: HashMap<String, Option<String>>,
+struct LayerSizes<'a> {
+    parents: HashMap<&'a str, Option<&'a str>>,
     sizes: HashMap<String, u64>,
 }
 
-impl LayerSizes {
-    fn collect(ctr: &Ctr, snapshotter: &str, snapshots: &[Snapshot]) -> Result<Self> {
+impl<'a> LayerSizes<'a> {
+    fn new(snapshots: &'a [Snapshot], sizes: HashMap<String, u64>) -> Self {
         let committed = snapshots.iter().filter(|snapshot| snapshot.is_committed);
-        let parents: HashMap<_, _> = committed.map(|snapshot| (snapshot.key.clone(), snapshot.parent.clone())).collect();
-        let keys: Vec<String> = parents.keys().cloned().collect();
-        Ok(Self { sizes: ctr.snapshot_sizes(snapshotter, &keys)?, parents })
+        Self { parents: committed.map(|snapshot| (snapshot.key.as_str(), snapshot.parent.as_deref())).collect(), sizes }
     }
 
     /// A layer and all that it lies on.
-    fn below<'a>(&'a self, top: &'a str) -> impl Iterator<Item = &'a str> {
+    fn below<'b>(&'b self, top: &'b str) -> impl Iterator<Item = &'b str> {
         let known = self.parents.contains_key(top).then_some(top);
-        std::iter::successors(known, |key| self.parents.get(*key).and_then(|parent| parent.as_deref()))
+        std::iter::successors(known, |key| self.parents.get(*key).copied().flatten())
     }
 
     fn bytes(&self, key: &str) -> u64 {

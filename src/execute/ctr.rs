@@ -104,7 +104,7 @@ impl CtrStore<'_> {
     fn uses(&self) -> Result<Uses> {
         let tops: BTreeSet<&str> = self.inventory.images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
         let containers = self.ctr.containers().context("list containers")?;
-        let listed = list_users(self.ctr, containers, BTreeSet::new(), &self.inventory.snapshotters)?;
+        let listed = list_users(self.ctr, (containers, BTreeSet::new()), &self.inventory.snapshotters)?;
         Ok(Uses::new(&listed, &tops))
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -22,6 +23,9 @@ use crate::{Image, Node, Stored, packages};
 /// All that the lab's programs find by name: nothing of the caller's.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How many images are pulled at a time, as the kubelet may.
+const PULLS: usize = 4;
+
 /// What may differ from one containerd to the next.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -31,17 +35,29 @@ pub struct Settings {
     pub sandbox_image: Option<String>,
     /// The size of its file system in MiB.
     pub disk: u32,
+    /// A file that holds its file system, such as [`make_disk`](crate::make_disk) makes, with whatever is in there by now;
+    /// without it containerd's disk is memory, where waiting for the disk takes no time.
+    pub disk_file: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { version: "1.7", sandbox_image: Some("registry.example.com/pause:3.9".to_owned()), disk: 512 }
+        Self { version: "1.7", sandbox_image: Some("registry.example.com/pause:3.9".to_owned()), disk: 512, disk_file: None }
     }
+}
+
+/// Makes a file with an ext4 file system of so many MiB in it, for [`Settings::disk_file`].
+pub fn make_disk(file: &Path, size: u32) -> Result<()> {
+    File::create(file)?.set_len(u64::from(size) << 20)?;
+    // All of it now: what is put off would be done while somebody measures.
+    let whole = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+    output(Command::new("mkfs.ext4").args(whole).arg(file)).map(drop)
 }
 
 /// A running containerd; it and all it has started end when this is dropped.
 pub struct Containerd {
     folder: TempDir,
+    disk_file: Option<PathBuf>,
     programs: PathBuf,
     namespaces: Child,
     daemons: Vec<Child>,
@@ -65,7 +81,7 @@ impl Containerd {
         for name in ["disk", "fifo", "cni", "certs.d/_default", "node", "pods"] {
             fs::create_dir_all(at.join(name))?;
         }
-        let namespaces = namespaces(at, settings.disk)?;
+        let namespaces = namespaces(at, settings)?;
         let enter = |program: PathBuf| entering(&namespaces, &program);
 
         fs::write(at.join("registry.yml"), Registry::CONFIG)?;
@@ -79,7 +95,8 @@ impl Containerd {
         fs::write(at.join("config.toml"), configuration(at, &runc, settings))?;
         let path = format!("{}:{}:{PATH}", programs.display(), runc.display());
         daemons.push(background(enter(programs.join("containerd")).arg("-c").arg(at.join("config.toml")).env("PATH", path), at, "log")?);
-        let containerd = Self { folder, programs, namespaces, daemons, registry, serial: AtomicUsize::new(0) };
+        let disk_file = settings.disk_file.clone();
+        let containerd = Self { folder, disk_file, programs, namespaces, daemons, registry, serial: AtomicUsize::new(0) };
         containerd.wait_until_ready()?;
         Ok(containerd)
     }
@@ -134,8 +151,13 @@ impl Containerd {
         output(entering(&self.namespaces, &self.programs.join("containerd")).arg("-c").arg(config).args(["config", "dump"]))
     }
 
+    /// A program of the machine, or one of [`Containerd::programs`], as it is to be run where containerd is.
+    pub fn command(&self, program: &Path) -> Command {
+        entering(&self.namespaces, program)
+    }
+
     pub(crate) fn ctr_command(&self, namespace: &str, arguments: &[&str]) -> Command {
-        let mut ctr = entering(&self.namespaces, &self.programs.join("ctr"));
+        let mut ctr = self.command(&self.programs.join("ctr"));
         ctr.arg("--address").arg(self.socket()).args(["--namespace", namespace]).args(arguments);
         ctr
     }
@@ -191,6 +213,21 @@ impl Containerd {
             by_digest.insert(at_digest(name, &built.digest()));
         }
         self.settled("k8s.io", &built, image, by_digest.into_iter().collect())
+    }
+
+    /// The same with many images, some at a time; what became of each is not looked at one by one.
+    pub fn cri_pull_all(&self, images: &[Image]) -> Result<()> {
+        thread::scope(|scope| {
+            let pull = |images: &[Image]| {
+                images.iter().try_for_each(|image| {
+                    self.push(image)?;
+                    image.names.iter().try_for_each(|name| self.crictl(&["pull", name]).map(drop))
+                })
+            };
+            let portions = images.chunks(images.len().div_ceil(PULLS).max(1));
+            let threads: Vec<_> = portions.map(|portion| scope.spawn(move || pull(portion))).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().expect("a thread that pulls"))
+        })
     }
 
     /// Pulls an image through CRI by its digest: it gets no tag, and its first name is `repository@digest`.
@@ -292,7 +329,8 @@ impl Containerd {
         self.folder.path()
     }
 
-    pub(crate) fn programs(&self) -> &Path {
+    /// The folder with containerd and ctr.
+    pub fn programs(&self) -> &Path {
         &self.programs
     }
 
@@ -318,6 +356,13 @@ impl Containerd {
     pub(crate) fn cgroup(&self, id: &str) -> String {
         let folder = self.folder().file_name().expect("a folder under /tmp").display();
         format!("/{folder}/{id}")
+    }
+
+    /// The file of its disk is whole only when the kernel has unmounted it, which it does behind the last process.
+    fn release_disk(&self) -> Result<()> {
+        let Some(file) = &self.disk_file else { return Ok(()) };
+        let devices = || output(Command::new("losetup").arg("--associated").arg(file));
+        wait_for("the lab's disk to be unmounted", || Ok(devices()?.is_empty().then_some(())))
     }
 
     /// A cgroup can go only when the last of its processes has: they are dying when this is asked.
@@ -347,22 +392,24 @@ impl Drop for Containerd {
         for daemon in &mut self.daemons {
             let _ = daemon.wait();
         }
-        if let Err(error) = self.remove_cgroups() {
+        for error in [self.remove_cgroups(), self.release_disk()].into_iter().filter_map(Result::err) {
             eprintln!("{error:#}");
         }
     }
 }
 
 /// Namespaces with a file system for containerd and a `/run` of its own; they end with the thread that asked for them.
-fn namespaces(folder: &Path, disk: u32) -> Result<Child> {
+fn namespaces(folder: &Path, settings: &Settings) -> Result<Child> {
     // Without a resolver no name of a registry can lead anywhere but to where `hosts.toml` sends it.
-    let script = "set -e; mount -t tmpfs -o size=\"$2m\",mode=0711 lab \"$1/disk\"; \
+    let script = "set -e; \
+                  if [ -n \"$3\" ]; then mount -o loop \"$3\" \"$1/disk\"; chmod 0711 \"$1/disk\"; \
+                  else mount -t tmpfs -o size=\"$2m\",mode=0711 lab \"$1/disk\"; fi; \
                   if [ -e /etc/resolv.conf ]; then mount --bind /dev/null /etc/resolv.conf; fi; \
                   mount -t tmpfs -o mode=0755 lab /run; : >\"$1/ready\"; exec sleep infinity";
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]);
     command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-c", script, "lab"]);
-    command.arg(folder).arg(disk.to_string());
+    command.arg(folder).arg(settings.disk.to_string()).arg(settings.disk_file.as_deref().unwrap_or(Path::new("")));
     let mut child = background(&mut command, folder, "namespaces.log")?;
     let ready = wait_for("the lab's namespaces", || {
         ensure!(child.try_wait()?.is_none(), "{}", fs::read_to_string(folder.join("namespaces.log"))?);

@@ -19,11 +19,11 @@ mod replay;
 mod shell;
 mod store;
 
-pub use containerd::{Containerd, Settings};
+pub use containerd::{Containerd, Settings, make_disk};
 pub use image::{Image, Stored};
 pub use journal::Entry;
 pub use machine::Machine;
-pub use node::{Node, Run, Running};
+pub use node::{Node, Run, Running, Usage};
 pub use pods::{Pod, PodState};
 pub use replay::Replay;
 pub use shell::wait_for;

@@ -14,8 +14,8 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -409,6 +409,76 @@ impl Running {
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
         Ok(Run { code, stdout, stderr })
     }
+}
+
+impl Running {
+    /// Waits for its end however long it takes, and measures it meanwhile: from the moment that it is itself, without
+    /// what made its machine.
+    pub fn measure(mut self) -> Result<(Run, Usage)> {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let own = wait_for("the product to start", || {
+            ensure!(self.child.try_wait()?.is_none(), "it ended early: {}", fs::read_to_string(&self.stderr)?);
+            let stat = Stat::of(&process)?;
+            Ok((stat.name == "nuke-images").then_some(stat))
+        })?;
+        let (began, mut peak) = (Instant::now(), 0);
+        // A process that has ended still tells what it used, until somebody takes note of its end.
+        let end = loop {
+            let stat = Stat::of(&process)?;
+            if stat.state == "Z" {
+                break stat;
+            }
+            peak = peak_memory(&process).unwrap_or(peak);
+            sleep(SAMPLE);
+        };
+        let time = began.elapsed();
+        Ok((self.wait()?, Usage { time, cpu: end.cpu.saturating_sub(own.cpu), programs_cpu: end.programs_cpu, peak_memory: peak }))
+    }
+}
+
+/// What a run of the product took.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// From its start to its end.
+    pub time: Duration,
+    /// Its own, in steps of 10 ms; not that of the programs it started.
+    pub cpu: Duration,
+    /// That of the programs it started, which is their part of the work, not the runtime's.
+    pub programs_cpu: Duration,
+    /// The most that it had in memory, in bytes, itself alone.
+    pub peak_memory: u64,
+}
+
+/// How often a running product is looked at.
+const SAMPLE: Duration = Duration::from_millis(3);
+/// The unit of times in `/proc`, the same on every Linux that runs Kubernetes.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A line of `/proc/PID/stat` (`proc_pid_stat(5)`).
+struct Stat {
+    name: String,
+    state: String,
+    cpu: Duration,
+    programs_cpu: Duration,
+}
+
+impl Stat {
+    fn of(process: &Path) -> Result<Self> {
+        let line = fs::read_to_string(process.join("stat")).context("look at the product")?;
+        // The name may hold anything; it ends with the last bracket.
+        let (name, rest) = line.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).context("read the product's stat")?;
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let ticks = |from: usize| -> Result<Duration> {
+            Ok(TICK * words[from..from + 2].iter().map(|word| word.parse::<u32>()).sum::<Result<u32, _>>()?)
+        };
+        Ok(Self { name: name.to_owned(), state: words[0].to_owned(), cpu: ticks(11)?, programs_cpu: ticks(13)? })
+    }
+}
+
+fn peak_memory(process: &Path) -> Option<u64> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let kib: u64 = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
 }
 
 impl Drop for Running {
