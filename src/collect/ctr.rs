@@ -17,7 +17,7 @@ use crate::reference::{Digest, ImageId, Reference};
 use crate::runtime::containerd::{blob_file, pulled_at};
 use crate::runtime::content::Content;
 use crate::runtime::crictl::{CriImage, Crictl};
-use crate::runtime::ctr::{Ctr, Record, Snapshot, both, by_name, by_pin, by_target};
+use crate::runtime::ctr::{Ctr, Record, Snapshot, both, by_name, by_names, by_pin, by_target};
 use crate::units::printable;
 use crate::uses::{Containers, Listed, Uses, list_containers, list_users};
 
@@ -132,7 +132,12 @@ impl Resolved {
 /// one listing, and ask for the whole record only where there was no guess or it was wrong.
 fn resolve(ctr: &Ctr, names: &BTreeSet<Reference>, content: &Content, known: &[CriImage]) -> Result<Resolved> {
     let guesses = guess_targets(names, content, known);
-    let filters: Vec<String> = guesses.iter().map(|(name, target)| both(&by_name(name), &by_target(target))).collect();
+    // One filter a target: containerd tries each on every record.
+    let mut names_of: BTreeMap<&Digest, Vec<&Reference>> = BTreeMap::new();
+    for (name, target) in &guesses {
+        names_of.entry(target).or_default().push(name);
+    }
+    let filters: Vec<String> = names_of.iter().map(|(target, names)| both(&by_target(target), &by_names(names))).collect();
     let confirmed = ctr.names_matching(&filters)?;
     let open: Vec<&Reference> = names.iter().filter(|name| !confirmed.contains(name)).collect();
     let asked: Vec<String> = open.iter().copied().map(by_name).chain(by_pin()).collect();

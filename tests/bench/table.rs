@@ -1,11 +1,11 @@
 //! The medians, side by side.
 
-use std::time::Duration;
+use lab::Usage;
 
 use crate::ways::{Own, Setup, Trial, Way};
 
 /// One line a way, in the order in which they first ran.
-pub fn print_table(count: usize, trials: &[Trial], planning: &[(Setup, Vec<Duration>, Vec<String>)]) {
+pub fn print_table(count: usize, trials: &[Trial], planning: &[(Setup, Vec<Usage>, Vec<String>)]) {
     for (setup, _, programs) in planning {
         println!("programs of {} with {count} images:", setup.name());
         for program in programs {
@@ -29,7 +29,7 @@ pub fn print_table(count: usize, trials: &[Trial], planning: &[(Setup, Vec<Durat
         "{:<31} {:>8} {:>6} {:>5} {:>6} {:>9} {:>8} {:>8} {:>6} {:>9}",
         "way", "seconds", "ratio", "code", "refs", "KiB left", "own CPU", "peak KiB", "starts", "said/real"
     );
-    for way in ways {
+    for &way in &ways {
         let rows: Vec<&Trial> = of(way).collect();
         let time = median(rows.iter().map(|trial| trial.time));
         let mark = if rows[0].is_extrapolated { "~" } else { "" };
@@ -56,8 +56,15 @@ pub fn print_table(count: usize, trials: &[Trial], planning: &[(Setup, Vec<Durat
             said.map_or("-".into(), |said| format!("{said} %")),
         );
     }
-    for (setup, times, _) in planning {
-        println!("planning alone (--dry-run), {}: {:.2} s", setup.name(), median(times.iter().copied()).as_secs_f64());
+    for (setup, usages, _) in planning {
+        let of = |figure: fn(&Usage) -> u128| median(usages.iter().map(figure));
+        let (time, cpu) = (of(|usage| usage.time.as_millis()), of(|usage| usage.cpu.as_millis()));
+        println!("{}, planning alone: {time} ms, own CPU {cpu} ms, peak {} KiB", setup.name(), of(|usage| usage.peak_memory.into()) >> 10);
+    }
+    let time = |way: Way| median(of(way).map(|trial| trial.time)).as_secs_f64();
+    if ways.contains(&Way::Rmi) && ways.contains(&Way::Product(Setup::Crictl)) {
+        let ratio = time(Way::Product(Setup::Crictl)) / time(Way::Rmi);
+        println!("nuke-images, crictl only: {ratio:.2} of crictl -t 300s rmi, the fastest that needs no ctr");
     }
 }
 

@@ -87,11 +87,11 @@ pub fn trial(state: &State, way: Way) -> Result<Trial> {
     Ok(Trial { way, time, is_extrapolated, exit_code, left: state.left(&lab)?, freed: before.saturating_sub(used), used, own })
 }
 
-/// How long a dry run takes, in each round.
-pub fn plan(state: &State, setup: Setup, rounds: usize) -> Result<Vec<Duration>> {
+/// What a dry run takes, in each round.
+pub fn plan(state: &State, setup: Setup, rounds: usize) -> Result<Vec<Usage>> {
     let lab = state.restore()?;
     let node = node(&lab, setup)?;
-    (0..rounds).map(|_| Ok(node.spawn(&["--dry-run", "--all", "-o", "json"])?.measure()?.1.time)).collect()
+    (0..rounds).map(|_| Ok(node.spawn(&["--dry-run", "--all", "-o", "json"])?.measure()?.1)).collect()
 }
 
 /// The programs that a run starts, with the milliseconds each took, as it says with `-v`.
