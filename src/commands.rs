@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::cli::{Cli, Color, Format, Options, Verb};
@@ -183,7 +183,7 @@ impl Session<'_> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
         let (inventory, _) = self.look(&runner, &load_state())?;
         match self.options.output {
-            Format::Json => write_out(&json::render(&inventory)?)?,
+            Format::Json => write_json(&inventory)?,
             Format::Text => write_out(&text::render_inventory(&inventory, self.style()))?,
         }
         Ok(Ended::Done)
@@ -191,7 +191,7 @@ impl Session<'_> {
 
     fn show_config(&self) -> Result<Ended> {
         match self.options.output {
-            Format::Json => write_out(&json::render(&self.config.settings)?)?,
+            Format::Json => write_json(&self.config.settings)?,
             Format::Text => write_out(&text::render_config(self.config, self.style()))?,
         }
         Ok(Ended::Done)
@@ -314,7 +314,7 @@ impl Session<'_> {
 
     fn print(&self, report: &Report) -> Result<()> {
         match self.options.output {
-            Format::Json => write_out(&json::render(report)?),
+            Format::Json => write_json(report),
             // The journal has the story already, entry by entry.
             Format::Text if self.surroundings.in_journal || self.options.quiet => Ok(()),
             Format::Text => write_out(&text::render_report(report, self.style())),
@@ -417,6 +417,10 @@ fn spinner(quiet: bool) -> indicatif::ProgressBar {
     let spinner = indicatif::ProgressBar::new_spinner().with_message("asking the runtime");
     spinner.enable_steady_tick(std::time::Duration::from_millis(120));
     spinner
+}
+
+fn write_json(value: &impl Serialize) -> Result<()> {
+    write_out(&json::render(value).context("write JSON")?)
 }
 
 /// A reader that closed the pipe early (`| head`) is no error.

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::units::is_obeyed;
@@ -10,8 +9,8 @@ use crate::units::is_obeyed;
 /// A value as indented JSON with a newline, fit for a terminal too.
 ///
 /// A path that is no UTF-8 can't be written, and is an error.
-pub fn render(value: &impl Serialize) -> Result<String> {
-    let json = serde_json::to_string_pretty(value).context("write JSON")?;
+pub fn render(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    let json = serde_json::to_string_pretty(value)?;
     // serde_json escapes what JSON demands and no more. What is left can only stand within a text, and none lies above U+FFFF.
     let mut text = String::with_capacity(json.len() + 1);
     for c in json.chars() {
@@ -44,6 +43,6 @@ mod tests {
     fn a_path_that_is_no_text_is_an_error_and_no_json() {
         let path = Path::new(OsStr::from_bytes(b"/m/\xff.yaml"));
         let error = render(&path).expect_err("no text");
-        assert_eq!(format!("{error:#}"), "write JSON: path contains invalid UTF-8 characters");
+        assert_eq!(error.to_string(), "path contains invalid UTF-8 characters");
     }
 }
