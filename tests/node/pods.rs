@@ -41,7 +41,6 @@ mod calls;
 mod names;
 mod pause;
 mod races;
-mod reports;
 mod uses;
 mod volumes;
 
