@@ -16,6 +16,7 @@ hazards! {
     keeps_the_image_of_a_pod_that_names_its_id
     keeps_an_untagged_image_only_while_a_pod_uses_it
     keeps_what_a_pod_runs_when_its_tag_has_moved_to_another_image
+    keeps_what_a_pod_runs_whichever_field_of_crictl_tells_it
     names_the_pod_that_uses_an_image
     keeps_what_a_container_beside_cri_uses_and_without_ctr_everything
 }
@@ -102,6 +103,25 @@ fn keeps_what_a_pod_runs_when_its_tag_has_moved_to_another_image(version: &'stat
         }
         Ok(())
     })
+}
+
+/// Which field holds an ID, with or without `sha256:`, changes with runtime and version.
+fn keeps_what_a_pod_runs_whichever_field_of_crictl_tells_it(version: &'static str) -> Result<()> {
+    const REFERENCE: &str = r#"-e 's/"imageRef": "[^"]*"/"imageRef": ""/'"#;
+    const NAME: &str = r#"-e 's/"image": "[^"]*"/"image": ""/'"#;
+    const SPECIFIED: &str = r#"-e 's/"userSpecifiedImage": "[^"]*"/"userSpecifiedImage": ""/'"#;
+    const NO_ID: &str = r#"-e 's/"imageId"/"another"/'"#;
+    const ID: &str = r#"-e 's/"imageRef": "sha256:\([^"]*\)"/"imageRef": "", "imageId": "\1"/'"#;
+    let lab = Containerd::start(version)?;
+    let stays = app(&lab, "stays:1")?;
+    lab.pod("web", &stays.id, PodState::Exited)?;
+    for others in [[NO_ID, NAME, SPECIFIED], [ID, NAME, SPECIFIED], [REFERENCE, NO_ID, SPECIFIED], [REFERENCE, NO_ID, NAME]] {
+        let mut node = SetUp::Crictl.node(&lab)?;
+        let others = if others.contains(&ID) { [NO_ID, ID, NAME, SPECIFIED].join(" ") } else { others.join(" ") };
+        node.stand_in_for_crictl(&format!("if [ \"$command\" = ps ]; then real \"$@\" | sed {others}; else real \"$@\"; fi"))?;
+        keeps_on(&node, &[(&stays, "in_use")]).with_context(|| others)?;
+    }
+    Ok(())
 }
 
 fn names_the_pod_that_uses_an_image(version: &'static str) -> Result<()> {
