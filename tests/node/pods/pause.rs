@@ -2,7 +2,8 @@
 //! 1.6, and missed only once no pod can start any more.
 
 use anyhow::Result;
-use lab::{Containerd, Image, Node, PodState, Settings, Stored};
+use lab::{Containerd, Image, Node, PodState, Settings, Stored, wait_for};
+use serde_json::Value;
 
 use super::{SET_UPS, SetUp, app, assert_serves, in_each, keeps, keeps_on, pulled};
 use crate::{CLEAN, assert_gone, verdict};
@@ -56,12 +57,7 @@ fn keeps_the_sandbox_image_when_no_pod_is_left(version: &'static str) -> Result<
 fn keeps_a_pinned_sandbox_image_that_no_configuration_tells_of() -> Result<()> {
     super::on(&["1.7", "2.1"], |version| {
         let (lab, pause) = started(version)?;
-        in_each(&SET_UPS, |set_up| {
-            let node = set_up.node(&lab)?;
-            // The CRI of 1.x tells what it is configured with.
-            let reason = if set_up == SetUp::Crictl && version == "1.7" { "sandbox_image" } else { "pinned" };
-            keeps_on_unconfigured(node, &pause, reason)
-        })
+        in_each(&[SetUp::Ctr, SetUp::Both], |set_up| keeps_on_unconfigured(set_up.node(&lab)?, &pause, "pinned"))
     })
 }
 
@@ -69,9 +65,24 @@ fn keeps_a_pinned_sandbox_image_that_no_configuration_tells_of() -> Result<()> {
 fn keeps_what_looks_like_the_sandbox_image_of_1_6_when_nothing_tells() -> Result<()> {
     let lab = Containerd::start("1.6")?;
     let pause = pulled(&lab, &Image::new("registry.example.com/pause:3.9"))?;
-    in_each(&SET_UPS, |set_up| {
-        let node = set_up.node(&lab)?;
-        keeps_on_unconfigured(node, &pause, "sandbox_image")
+    in_each(&[SetUp::Ctr, SetUp::Both], |set_up| keeps_on_unconfigured(set_up.node(&lab)?, &pause, "sandbox_image"))
+}
+
+/// The CRI of 1.6 knows no pins; to ctr it is a label as on the others.
+#[test]
+fn keeps_what_the_runtime_has_pinned() -> Result<()> {
+    super::on(&["1.6", "1.7", "2.1"], |version| {
+        let lab = Containerd::start(version)?;
+        super::neighbour(&lab)?;
+        let pinned = app(&lab, "pinned:1")?;
+        lab.label(pinned.name(), "io.cri-containerd.pinned=pinned")?;
+        wait_for("CRI to notice the pin", || {
+            let images: Value = serde_json::from_str(&lab.crictl(&["images", "-o", "json"])?)?;
+            let own = images["images"].as_array().and_then(|all| all.iter().find(|image| image["id"] == pinned.id.as_str()));
+            Ok(own.is_some_and(|own| own["pinned"] == (version != "1.6")).then_some(()))
+        })?;
+        let set_ups = if version == "1.6" { &[SetUp::Ctr, SetUp::Both][..] } else { &SET_UPS };
+        in_each(set_ups, |set_up| keeps_on(&set_up.node(&lab)?, &[(&pinned, "pinned")]).map(drop))
     })
 }
 

@@ -19,6 +19,7 @@ hazards! {
     keeps_what_a_pod_runs_whichever_field_of_crictl_tells_it
     names_the_pod_that_uses_an_image
     keeps_what_a_container_beside_cri_uses_and_without_ctr_everything
+    without_ctr_keeps_everything_where_nothing_tells_what_runs_beside_cri
 }
 
 /// The image of a pod in this state stays, and so does the one that its sandbox is made from.
@@ -168,7 +169,22 @@ fn keeps_what_a_container_beside_cri_uses_and_without_ctr_everything(version: &'
     assert_eq!(json["summary"]["planned_removals"], 0, "{json:#}");
     in_each(&WITH_CRICTL, |set_up| {
         let json = set_up.node(&lab)?.run(&["--dry-run", "--all", "-o", "json"])?.exits(0)?.json()?;
-        assert_eq!(entry(&json, &stays)["users"].to_string().contains("beside"), true, "{json:#}");
+        assert!(entry(&json, &stays)["users"].to_string().contains("beside"), "{json:#}");
         Ok(())
     })
+}
+
+/// With containerd's configuration hidden, the folder of what it runs isn't found.
+fn without_ctr_keeps_everything_where_nothing_tells_what_runs_beside_cri(version: &'static str) -> Result<()> {
+    let lab = Containerd::start(version)?;
+    neighbour(&lab)?;
+    let stays = app(&lab, "stays:1")?;
+    lab.run(stays.name(), "beside")?;
+    let mut node = SetUp::Crictl.node(&lab)?;
+    node.hide_containerd()?;
+    node.run(&["observe"])?.exits(0)?;
+    let json = node.run(&[&CLEAN[..], &["--min-age", "0s"]].concat())?.exits(0)?.json()?;
+    assert_eq!(verdict(&json, &stays), ("keep", "in_use", ""), "{json:#}");
+    assert!(json["gaps"].to_string().contains("all images stay: what runs in containerd beside CRI can't be told"), "{json:#}");
+    assert_serves(&lab, &stays)
 }
