@@ -254,10 +254,14 @@ fn parse_mounts(mountinfo: &str) -> Vec<(String, String)> {
     mountinfo.lines().filter_map(volume).collect()
 }
 
-/// A task in containerd's namespace that is neither a container nor a sandbox of CRI's: it may use any image.
+/// A task in containerd's namespace that is neither a container nor a sandbox of CRI's: it may use any image. So may one that
+/// can't be seen: containerd makes the folder of its tasks when it starts, and where there is none we look in the wrong place.
 fn stranger(settings: &Settings, known: &BTreeSet<&str>) -> Option<String> {
-    let state = settings.state.clone().unwrap_or_else(|| "/run/containerd".into());
-    let tasks = fs::read_dir(state.join("io.containerd.runtime.v2.task/k8s.io")).ok()?;
+    let folder = settings.state.clone().unwrap_or_else(|| "/run/containerd".into()).join("io.containerd.runtime.v2.task");
+    if !folder.is_dir() {
+        return Some(format!("what runs in containerd beside CRI can't be told without {}", folder.display()));
+    }
+    let tasks = fs::read_dir(folder.join("k8s.io")).ok()?;
     let names = tasks.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
     let name = names.filter(|name| !known.contains(name.as_str())).min()?;
     Some(format!("{} runs in containerd beside CRI, and only ctr can tell from which image", printable(&name)))

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 mod interruption;
 mod keeps;
+mod pods;
 mod races;
 mod refusals;
 mod removal;
