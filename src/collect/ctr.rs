@@ -128,6 +128,9 @@ impl Resolved {
     }
 }
 
+/// Linux takes arguments of 128 KiB, and a name is hardly ever longer than 512 bytes.
+const NAMES_A_FILTER: usize = 100;
+
 /// Finds where each name leads without opening every manifest: guess from the name, let containerd confirm all guesses in
 /// one listing, and ask for the whole record only where there was no guess or it was wrong.
 fn resolve(ctr: &Ctr, names: &BTreeSet<Reference>, content: &Content, known: &[CriImage]) -> Result<Resolved> {
@@ -137,7 +140,11 @@ fn resolve(ctr: &Ctr, names: &BTreeSet<Reference>, content: &Content, known: &[C
     for (name, target) in &guesses {
         names_of.entry(target).or_default().push(name);
     }
-    let filters: Vec<String> = names_of.iter().map(|(target, names)| both(&by_target(target), &by_names(names))).collect();
+    // So many names fit into one argument, however long they are.
+    let filter = |(target, names): (&&Digest, &Vec<&Reference>)| -> Vec<String> {
+        names.chunks(NAMES_A_FILTER).map(|names| both(&by_target(target), &by_names(names))).collect()
+    };
+    let filters: Vec<String> = names_of.iter().flat_map(filter).collect();
     let confirmed = ctr.names_matching(&filters)?;
     let open: Vec<&Reference> = names.iter().filter(|name| !confirmed.contains(name)).collect();
     let asked: Vec<String> = open.iter().copied().map(by_name).chain(by_pin()).collect();
