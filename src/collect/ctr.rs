@@ -150,27 +150,31 @@ fn resolve(ctr: &Ctr, names: &BTreeSet<Reference>, content: &Content, known: &[C
     let asked: Vec<String> = open.iter().copied().map(by_name).chain(by_pin()).collect();
     let mut records = ctr.records_matching(&asked)?;
     let found: BTreeSet<&Reference> = records.iter().map(|record| &record.reference).chain(&confirmed).collect();
-    if names.iter().any(|name| !found.contains(name)) {
+    let nowhere: BTreeSet<Reference> = names.iter().filter(|name| !found.contains(name)).cloned().collect();
+    let mut unread = BTreeSet::new();
+    if !nowhere.is_empty() {
         // A name with a newline in it is listed in pieces; the row of its last piece tells where it leads.
-        records = ctr.records()?;
+        let (pieces, whole) = part_pieces(ctr.records()?, names, &nowhere);
+        unread = pieces;
+        records = whole;
     }
-    let unread = targets_of_pieces(&records, names);
     let mut targets: BTreeMap<Reference, Digest> = guesses.into_iter().filter(|(name, _)| confirmed.contains(name)).collect();
     targets.extend(records.iter().map(|record| (record.reference.clone(), record.target.clone())));
     let pins = records.into_iter().filter_map(|Record { reference, pinned, .. }| Some((reference, pinned?))).collect();
     let lost: Vec<Reference> = names.iter().filter(|name| !targets.contains_key(name)).cloned().collect();
-    let unread = if lost.is_empty() { BTreeSet::new() } else { unread };
     Ok(Resolved { targets, pins, lost, unread })
 }
 
-/// Where rows lead whose name is not listed, or is the name of two: the ends of names that can't be read.
-fn targets_of_pieces(records: &[Record], names: &BTreeSet<Reference>) -> BTreeSet<Digest> {
-    let mut rows: HashMap<&Reference, usize> = HashMap::new();
-    for record in records {
-        *rows.entry(&record.reference).or_default() += 1;
+/// Where names lead that can't be read, and the rows of the others. A row is the end of such a name if what it is called by is
+/// not listed, was listed but leads nowhere, or is the name of two.
+fn part_pieces(records: Vec<Record>, names: &BTreeSet<Reference>, nowhere: &BTreeSet<Reference>) -> (BTreeSet<Digest>, Vec<Record>) {
+    let mut rows: HashMap<Reference, usize> = HashMap::new();
+    for record in &records {
+        *rows.entry(record.reference.clone()).or_default() += 1;
     }
-    let is_piece = |record: &&Record| !names.contains(&record.reference) || rows[&record.reference] > 1;
-    records.iter().filter(is_piece).map(|record| record.target.clone()).collect()
+    let is_piece = |name: &Reference| !names.contains(name) || nowhere.contains(name) || rows[name] > 1;
+    let (pieces, whole): (Vec<Record>, Vec<Record>) = records.into_iter().partition(|record| is_piece(&record.reference));
+    (pieces.into_iter().map(|record| record.target).collect(), whole)
 }
 
 /// A digest reference says it; a bare ID names a config that one manifest leads to; a tag probably leads where CRI says, or

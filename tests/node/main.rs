@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use lab::{Containerd, Image, Node, Run, Stored};
 use serde_json::Value;
 
+mod hostile;
 mod interruption;
 mod keeps;
 mod pods;
