@@ -61,6 +61,10 @@ pub struct Images {
 #[serde(deny_unknown_fields, default)]
 pub struct Pace {
     /// Images that are checked and removed together.
+    ///
+    /// The last image of a batch goes as long after its check as the batch takes: with three references an image and 1.2 to
+    /// 2 ms a reference, 200 images are about a second. More would save little: the two listings before a batch take
+    /// a tenth of that.
     pub batch: Batch,
 }
 
@@ -106,7 +110,7 @@ impl Default for Images {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { batch: Batch(100) }
+        Self { batch: Batch(200) }
     }
 }
 

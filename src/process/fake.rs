@@ -235,12 +235,10 @@ fn matches(filter: &str, name: &Reference, (target, labels): &(Digest, String)) 
         "target.digest" => value == target.as_str(),
         other => panic!("the fake ctr doesn't know the field {other}"),
     };
-    let is_like = |value: &str| regex::Regex::new(&unquoted(value)).expect("a pattern").is_match(name.as_str());
-    filter.split(',').all(|condition| match (condition.split_once("=="), condition.split_once("!="), condition.strip_prefix("name~=")) {
-        (Some((field, value)), ..) => holds(field, value),
-        (None, Some((field, value)), _) => !holds(field, value),
-        (None, None, Some(value)) => is_like(value),
-        (None, None, None) => labelled(condition.strip_prefix("labels.").expect("a label")),
+    filter.split(',').all(|condition| match (condition.split_once("=="), condition.split_once("!=")) {
+        (Some((field, value)), _) => holds(field, value),
+        (None, Some((field, value))) => !holds(field, value),
+        (None, None) => labelled(condition.strip_prefix("labels.").expect("a label")),
     })
 }
 

@@ -286,12 +286,6 @@ pub fn by_name(reference: &Reference) -> String {
     format!("name=={}", quote(reference.as_str()))
 }
 
-/// The filter that matches records of any of these names.
-pub fn by_names(names: &[&Reference]) -> String {
-    let any: Vec<String> = names.iter().map(|name| regex::escape(name.as_str())).collect();
-    format!("name~={}", quote(&format!("^({})$", any.join("|"))))
-}
-
 /// The filter that matches records which point to this digest.
 pub fn by_target(digest: &Digest) -> String {
     format!("target.digest=={digest}")
@@ -582,8 +576,6 @@ mod tests {
     #[test]
     fn filters_are_quoted() {
         assert_eq!(by_name(&Reference::new(r#"a"b\c"#)), r#"name=="a\"b\\c""#);
-        let names = ["quay.io/a/b:1.2", "quay.io/a+c"].map(Reference::new);
-        assert_eq!(by_names(&[&names[0], &names[1]]), r#"name~="^(quay\\.io/a/b:1\\.2|quay\\.io/a\\+c)$""#);
         assert_eq!(by_pin().next().as_deref(), Some(r#"labels."io.cri-containerd.pinned""#));
     }
 
