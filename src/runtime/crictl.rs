@@ -149,7 +149,7 @@ impl Crictl<'_> {
     /// Removes images by ID, which takes all their names away or none. Goes on after one that can't be removed.
     pub fn remove(&self, ids: &[String]) -> Result<Complaints> {
         let output = self.start(CallKind::Removal, &["rmi"], ids)?;
-        let mut complaints = Complaints(output.stderr.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect());
+        let mut complaints = Complaints::parse(&output.stderr);
         if !output.status.success() && complaints.0.is_empty() {
             complaints.0.push(output.describe_failure());
         }
@@ -173,6 +173,12 @@ impl Crictl<'_> {
 }
 
 impl Complaints {
+    /// A warning, such as that there is no configuration file or that an image has several tags, is no complaint.
+    fn parse(stderr: &str) -> Self {
+        let complains = |line: &&str| !line.trim().is_empty() && !line.contains("level=warning");
+        Self(stderr.lines().filter(complains).map(str::to_owned).collect())
+    }
+
     /// What was said of one image, in the words of the runtime.
     pub fn about(&self, id: &str) -> Option<String> {
         let hex = id.trim_start_matches("sha256:");
@@ -365,10 +371,6 @@ mod tests {
         };
     }
 
-    fn lines(text: &str) -> Complaints {
-        Complaints(text.lines().map(str::to_owned).collect())
-    }
-
     #[test]
     fn reads_the_recorded_images_of_each_runtime() {
         for (text, count, pinned, untagged) in [
@@ -509,7 +511,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_found_with_the_image_it_is_about() {
-        let complaints = lines(recorded!("crio-1.34", "crictl-rmi-many-one-inuse", stderr));
+        let complaints = Complaints::parse(recorded!("crio-1.34", "crictl-rmi-many-one-inuse", stderr));
         for id in [
             "2570bac220fb57ca1e471903da1433fe2f72d3822dbddf5ec478f9a461408476",
             "f8122871a2308c77769528084e6fa704289a92220176968d7d6f4e182863facb",
@@ -522,8 +524,16 @@ mod tests {
     }
 
     #[test]
+    fn a_warning_beside_a_removal_is_no_complaint() {
+        for text in [recorded!("1.7", "crictl-rmi-by-id", stderr), recorded!("1.7", "crictl-rmi-inuse-exited", stderr)] {
+            assert!(text.contains("level=warning"), "{text}");
+            assert_eq!(Complaints::parse(text), Complaints::default());
+        }
+    }
+
+    #[test]
     fn an_image_that_is_not_there_is_told_from_one_that_can_not_be_removed() {
-        let complaints = lines(recorded!("1.7", "crictl-rmi-missing-id", stderr));
+        let complaints = Complaints::parse(recorded!("1.7", "crictl-rmi-missing-id", stderr));
         assert!(complaints.is_missing("sha256:0000000000000000000000000000000000000000000000000000000000000000"));
         assert!(!complaints.is_missing("sha256:1000000000000000000000000000000000000000000000000000000000000000"));
     }
