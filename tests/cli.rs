@@ -557,7 +557,7 @@ fn colours_are_shown_when_asked_for_and_on_a_terminal_that_wants_them() {
         let mut command = program("script");
         command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm").envs(variables.iter().copied());
         let run = Run::of(command.output()).exits(0);
-        assert!(run.stdout.contains("TO REMOVE"), "{run:?}");
+        assert!(run.stdout.contains("Would remove 2 of 3 images"), "{run:?}");
         run.stdout.contains("\u{1b}[1m")
     };
     let (no_color, empty) = ([("NO_COLOR", "1")], [("NO_COLOR", "")]);
