@@ -386,12 +386,23 @@ impl Running {
 
     /// Sends a signal, such as `TERM`, to it alone.
     pub fn signal(&self, name: &str) -> Result<()> {
-        output(Command::new("kill").args(["-s", name, &self.child.id().to_string()])).map(drop)
+        output(Command::new("kill").args(["-s", name, &self.child.id().to_string()]))?;
+        self.has_taken_signals()
     }
 
     /// Sends a signal to its whole process group, as a terminal does.
     pub fn signal_group(&self, name: &str) -> Result<()> {
-        output(Command::new("kill").args(["-s", name, "--", &format!("-{}", self.child.id())])).map(drop)
+        output(Command::new("kill").args(["-s", name, "--", &format!("-{}", self.child.id())]))?;
+        self.has_taken_signals()
+    }
+
+    /// Waits until no signal is on its way to it: on a busy machine one may take longer than what comes next.
+    fn has_taken_signals(&self) -> Result<()> {
+        let is_pending = |line: &str| line.starts_with("ShdPnd:") && !line.trim_end().ends_with("0000000000000000");
+        wait_for("the signal to be taken", || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+            Ok((!status.lines().any(is_pending)).then_some(()))
+        })
     }
 
     /// Waits for its end; one that doesn't come is an error, and the product is killed.

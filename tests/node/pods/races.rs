@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -182,10 +183,11 @@ fn refuses_to_choose_between_two_runtimes(version: &'static str) -> Result<()> {
         let mut node = set_up.node(&lab)?;
         node.unset("runtime.endpoint")?;
         for socket in SOCKETS {
-            let path = node.path(socket)?;
-            fs::create_dir_all(path.parent().context("a socket is in a folder")?)?;
-            symlink(lab.socket(), path)?;
+            fs::create_dir_all(node.path(socket)?.parent().context("a socket is in a folder")?)?;
         }
+        // Another runtime; a link to the same one would not be a second.
+        let _other = UnixListener::bind(node.path(SOCKETS[0])?)?;
+        symlink(lab.socket(), node.path(SOCKETS[1])?)?;
         let run = node.run(&CLEAN)?.exits(1)?;
         assert!(SOCKETS.iter().all(|socket| run.stderr.contains(socket)) && run.stderr.contains("--runtime-endpoint"), "{}", run.stderr);
         assert_serves(&lab, &unused)?;
