@@ -139,10 +139,14 @@ impl Containerd {
 
     /// The CRI client on it, to be run: for tests of what it says when it fails.
     pub fn crictl_command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut crictl = entering(&self.namespaces, &packages::crictl()?);
+        Ok(self.cri_command(&packages::crictl()?, arguments))
+    }
+
+    pub(crate) fn cri_command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut crictl = entering(&self.namespaces, program);
         let endpoint = format!("unix://{}", self.socket().display());
         crictl.args(["-r", &endpoint, "-i", &endpoint, "-t", "60s"]).args(arguments);
-        Ok(crictl)
+        crictl
     }
 
     /// The whole configuration of the running daemon, with all defaults.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::shell::wait_for;
-use crate::{Containerd, Image};
+use crate::shell::{output, wait_for};
+use crate::{Containerd, Image, packages};
 
 /// How far a pod is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,10 @@ impl Pod<'_> {
         });
         let (file, sandbox) = (self.folder.join(format!("{name}.json")), self.folder.join("pod.json"));
         fs::write(&file, config.to_string())?;
-        Ok(self.lab.crictl(&["create", &self.id, text(&file)?, text(&sandbox)?])?.trim().to_owned())
+        // A crictl up to 1.30 doesn't know that an image can be mounted.
+        let crictl = if mounts.is_empty() { packages::crictl()? } else { packages::own_crictl()? };
+        let created = output(&mut self.lab.cri_command(&crictl, &["create", &self.id, text(&file)?, text(&sandbox)?]))?;
+        Ok(created.trim().to_owned())
     }
 
     fn start(&self, id: &str) -> Result<()> {

@@ -116,11 +116,13 @@ fn keeps_what_a_pod_runs_whichever_field_of_crictl_tells_it(version: &'static st
     let lab = Containerd::start(version)?;
     let stays = app(&lab, "stays:1")?;
     lab.pod("web", &stays.id, PodState::Exited)?;
-    for others in [[NO_ID, NAME, SPECIFIED], [ID, NAME, SPECIFIED], [REFERENCE, NO_ID, SPECIFIED], [REFERENCE, NO_ID, NAME]] {
+    let all = [[NO_ID, NAME, SPECIFIED], [ID, NAME, SPECIFIED], [REFERENCE, NO_ID, SPECIFIED], [REFERENCE, NO_ID, NAME]];
+    // 1.6 doesn't tell what the pod's author wrote.
+    for others in &all[..if version == "1.6" { 3 } else { 4 }] {
         let mut node = SetUp::Crictl.node(&lab)?;
         let others = if others.contains(&ID) { [NO_ID, ID, NAME, SPECIFIED].join(" ") } else { others.join(" ") };
         node.stand_in_for_crictl(&format!("if [ \"$command\" = ps ]; then real \"$@\" | sed {others}; else real \"$@\"; fi"))?;
-        keeps_on(&node, &[(&stays, "in_use")]).with_context(|| others)?;
+        keeps_on(&node, &[(&stays, "in_use")]).context(others)?;
     }
     Ok(())
 }
