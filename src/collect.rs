@@ -74,7 +74,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
     let root = settings.root.clone().unwrap_or_else(|| found.data.clone());
     let mut facts = match (probe.ctr, probe.crictl) {
         (Some(ctr), crictl) => ctr::collect(ctr, crictl, &root)?,
-        (None, Some(crictl)) => crictl::collect(crictl, found.kind, &root, &settings)?,
+        (None, Some(crictl)) => crictl::collect(crictl, found, &root, &settings)?,
         (None, None) => anyhow::bail!("there is neither ctr nor crictl to ask the runtime with"),
     };
     let mut gaps = settings.gaps;
