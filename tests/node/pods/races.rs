@@ -25,7 +25,7 @@ fn spares_an_image_that_a_pod_mounts_after_the_plan() -> Result<()> {
     const NEW: &str = r#"real "$@""#;
     const OLD: &str = r#"
 if [ "$command" != inspect ]; then real "$@"; exit; fi
-real "$@" | sed '/"mounts": \[/,/\]/s/"image": {/"unknown": {/'"#;
+real "$@" | sed '/^    "mounts": \[/,/^    \]/s/"image": {/"unknown": {/'"#;
     let lab = Containerd::start("2.1")?;
     let stays = neighbour(&lab)?;
     for (set_up, crictl) in [(SetUp::Ctr, None), (SetUp::Crictl, Some(NEW)), (SetUp::Crictl, Some(OLD)), (SetUp::Both, Some(OLD))] {
