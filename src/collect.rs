@@ -83,7 +83,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
     let root = settings.root.clone().unwrap_or_else(|| found.data.clone());
     let mut facts = match listing? {
         Listing::Ctr(listing) => listing.facts(&root),
-        Listing::Crictl(listing, crictl) => listing.facts(crictl, found.kind, &root, &settings)?,
+        Listing::Crictl(listing, crictl) => listing.facts(crictl, found, &root, &settings)?,
     };
     let mut gaps = settings.gaps;
     gaps.append(&mut facts.gaps);

@@ -14,9 +14,9 @@ use super::{Facts, join};
 use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
 use crate::plan::removal_order;
 use crate::reference::{Digest, Reference};
-use crate::runtime::Kind;
 use crate::runtime::containerd::{self, Settings};
 use crate::runtime::crictl::{CriContainer, CriImage, CriSandbox, Crictl, Version};
+use crate::runtime::{Found, Kind};
 use crate::units::{Timestamp, printable};
 
 /// What CRI lists.
@@ -133,19 +133,19 @@ impl Listing {
     }
 
     /// Images with their users. `root` is the runtime's data folder.
-    pub fn facts(self, crictl: &Crictl, kind: Kind, root: &Path, settings: &Settings) -> Result<Facts> {
+    pub fn facts(self, crictl: &Crictl, found: &Found, root: &Path, settings: &Settings) -> Result<Facts> {
         let Self { version: Version { name, version }, sandbox_image, listed } = self;
-        check_name(&name, kind)?;
-        let (mut images, parts) = build_images(&listed.images, kind, root);
+        check_name(&name, found.kind)?;
+        let (mut images, parts) = build_images(&listed.images, found.kind, root);
         let index = NameIndex::new(&images);
         let mut users = Users::default();
         users.add_containers(&listed.containers, &index);
         users.add_volumes(crictl, &listed.containers, &listed.containers.iter().map(|c| c.id.clone()).collect(), &index)?;
         users.add_sandboxes(crictl, &listed.sandboxes, &index)?;
         let mut gaps = Vec::new();
-        match kind {
+        match found.kind {
             Kind::Containerd => {
-                users.add_mounts(&volumes_mounted_by_containerd(), &index);
+                users.add_mounts(&volumes_mounted_by_containerd(found.daemon), &index);
                 let known: BTreeSet<&str> =
                     listed.containers.iter().map(|c| c.id.as_str()).chain(listed.sandboxes.iter().map(|s| s.id.as_str())).collect();
                 users.blind = users.blind.or(stranger(settings, &known));
@@ -241,8 +241,11 @@ fn pulled_at(image: &Image, kind: Kind, root: &Path) -> Option<Timestamp> {
 
 /// Pod and image of every image volume that containerd has mounted: `…/image-volumes/<pod>/<image ID>` (2.1+,
 /// `internal/cri/server/container_image_mount.go`). It stays mounted after its container is gone, and no CRI call shows it.
-pub fn volumes_mounted_by_containerd() -> Vec<(String, String)> {
-    parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+///
+/// What `daemon` sees counts too: a mount that came after us may never reach our namespace.
+pub fn volumes_mounted_by_containerd(daemon: Option<i32>) -> Vec<(String, String)> {
+    let processes = daemon.map(|pid| pid.to_string()).into_iter().chain(["self".to_owned()]);
+    processes.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()).flat_map(|text| parse_mounts(&text)).collect()
 }
 
 fn parse_mounts(mountinfo: &str) -> Vec<(String, String)> {

@@ -25,6 +25,8 @@ pub struct CrictlStore<'a> {
     pub crictl: &'a Crictl<'a>,
     /// What it is.
     pub kind: Kind,
+    /// Its process, where it can be seen.
+    pub daemon: Option<i32>,
     /// The facts the plan was made from.
     pub inventory: &'a Inventory,
 }
@@ -80,7 +82,7 @@ impl CrictlStore<'_> {
         users.add_containers(&containers, &index);
         users.add_volumes(self.crictl, &containers, &new, &index)?;
         match self.kind {
-            Kind::Containerd => users.add_mounts(&volumes_mounted_by_containerd(), &index),
+            Kind::Containerd => users.add_mounts(&volumes_mounted_by_containerd(self.daemon), &index),
             Kind::CriO | Kind::Docker => {}
         }
         match users.blind {

@@ -72,7 +72,7 @@ inspect | inspectp)
     count=$((count + 1))
     if [ $count -gt 9 ]; then
       text=$(real "$1" "$2" "$3" "$4" "$5" "$6" "$7" "$8" "$9" "$id") || exit
-      printf '%s\n' "$text" | sed '/"mounts": \[/,/\]/s/"image": {/"unknown": {/'
+      printf '%s\n' "$text" | sed '/^    "mounts": \[/,/^    \]/s/"image": {/"unknown": {/'
     fi
   done ;;
 *) real "$@" ;;
