@@ -205,7 +205,7 @@ mod tests {
         let plan = Plan::new(&node, &policy());
         let program = Program { path: "/fake/crictl".into(), prefix: None };
         let crictl = Crictl { runner: fake, program, socket: "/fake/sock".into() };
-        asked(&CrictlStore { crictl: &crictl, kind, inventory: &node }, &plan.removals[0])
+        asked(&CrictlStore { crictl: &crictl, kind, daemon: None, inventory: &node }, &plan.removals[0])
     }
 
     fn look(fake: &Fake) -> Result<Look> {
