@@ -24,10 +24,7 @@ pub fn log_failure(error: &anyhow::Error, hint: Option<&str>) {
 
 /// That a run without a selector only looked.
 pub fn log_observed_only() {
-    tracing::warn!(
-        message_id = OBSERVED,
-        "only observed: nothing is configured that may go; set all, registries or include in [images]"
-    );
+    tracing::warn!(message_id = OBSERVED, "only observed: nothing is configured that may go; set all, registries or include in [images]");
 }
 
 /// Every verdict, for those who ask for more.

@@ -20,6 +20,8 @@ pub struct Surroundings {
     pub in_journal: bool,
     /// Who started the run.
     pub trigger: Trigger,
+    /// systemd says that a timer started this (systemd 252 and newer do).
+    pub timer_told: bool,
     /// Does the person want no colours anywhere (<https://no-color.org>)?
     pub no_color: bool,
 }
@@ -49,6 +51,7 @@ pub fn start(options: &Options) -> Surroundings {
     Surroundings {
         in_journal,
         trigger: if in_journal && invocation.is_some() { Trigger::Timer } else { Trigger::Person },
+        timer_told: env::var_os("TRIGGER_UNIT").is_some(),
         no_color: env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     }
 }

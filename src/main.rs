@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use nuke_images::cli::Cli;
 use nuke_images::commands::{self, Ended};
-use nuke_images::{journal, logging};
 use nuke_images::signals::Interrupt;
+use nuke_images::{journal, logging};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

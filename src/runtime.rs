@@ -9,12 +9,14 @@
 //! references: 8 s, through `crictl rmi` 13 s). `crictl` beside it adds the uses and pins that CRI knows, and pod names.
 //! CRI-O and cri-dockerd are reached through `crictl` alone.
 
+use std::fmt;
+use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::kubelet::Kubelet;
@@ -187,6 +189,18 @@ pub struct Wanted {
     pub trusted_dirs: Vec<PathBuf>,
 }
 
+/// Nothing on this node is or was a runtime, and nobody names one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NoRuntime(String);
+
+impl fmt::Display for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoRuntime {}
+
 /// Finds the runtime that is meant and the programs to reach it.
 pub fn find(wanted: &Wanted, kubelet: &Kubelet) -> Result<Found> {
     let socket = which_socket(wanted, kubelet)?;
@@ -213,7 +227,7 @@ pub fn find(wanted: &Wanted, kubelet: &Kubelet) -> Result<Found> {
 }
 
 /// The user's socket, else the kubelet's, else the only one that answers.
-fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
+pub fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
     if let Some(endpoint) = &wanted.endpoint {
         return socket_path(endpoint);
     }
@@ -225,13 +239,21 @@ fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
     sockets.dedup();
     let answering: Vec<&str> = sockets.iter().copied().filter(|socket| UnixStream::connect(socket).is_ok()).collect();
     match answering[..] {
-        [] => bail!("no runtime answers on {} (name its socket with --runtime-endpoint)", sockets.join(", ")),
+        [] => Err(none_answers(&sockets, wanted.kind.is_some())),
         [socket] => Ok(socket.into()),
         _ => bail!(
             "more than one runtime answers, and nothing tells which one the kubelet uses: {} (name it with --runtime-endpoint)",
             answering.join(", ")
         ),
     }
+}
+
+/// A socket that nobody listens on, or a folder of images without a daemon, is a runtime that is down.
+fn none_answers(sockets: &[&str], is_named: bool) -> anyhow::Error {
+    let text = format!("no runtime answers on {} (name its socket with --runtime-endpoint)", sockets.join(", "));
+    let was_there =
+        sockets.iter().any(|socket| fs::symlink_metadata(socket).is_ok()) || DISTRIBUTIONS.iter().any(|row| Path::new(row.data).is_dir());
+    if is_named || was_there { anyhow!(text) } else { NoRuntime(text).into() }
 }
 
 fn socket_path(endpoint: &str) -> Result<PathBuf> {
@@ -255,7 +277,7 @@ fn row_of(socket: &Path, kind: Option<Kind>) -> &'static Distribution {
 
 /// What listens on the socket, by the name of its process.
 fn kind_of_process(pid: i32) -> Option<Kind> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Kind::of_name(name.trim_end())
 }
 

@@ -1,13 +1,14 @@
 //! A real containerd of our own: for the tests on real nodes, the demo and the benchmarks.
 //!
 //! [`Containerd`] is the daemon and its store, [`Image`] what goes into it, [`Pod`] what runs on it, [`Node`] the machine that the product
-//! believes to be on. Everything lives in one folder under the machine's temporary one and in Linux namespaces that
+//! believes to be on; [`Machine`] is one that really boots. Everything lives in one folder under the machine's temporary one and in Linux namespaces that
 //! end with it; nothing is sent to anything but loopback. It needs root, Debian's package mirror the first time, and
 //! gcc. It never judges what the product does: that is the tests' job.
 
 mod containerd;
 mod image;
 mod journal;
+mod machine;
 mod node;
 mod packages;
 mod pods;
@@ -18,6 +19,7 @@ mod store;
 pub use containerd::{Containerd, Settings};
 pub use image::{Image, Stored};
 pub use journal::Entry;
+pub use machine::Machine;
 pub use node::{Node, Run, Running};
 pub use pods::{Pod, PodState};
 pub use shell::wait_for;
