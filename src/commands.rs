@@ -136,7 +136,7 @@ fn wait_for_turn(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -
         return Ok(Turn::Come);
     };
     let config = config::load(cli.options.config.as_deref(), flags(&cli.options))?;
-    Ok(turn::wait(surroundings.timer_told, splay.0, config.settings.safety.min_uptime.0, interrupt))
+    Ok(turn::wait(turn::is_timers(surroundings.timer_fired, now()), splay.0, config.settings.safety.min_uptime.0, interrupt))
 }
 
 fn onto_the_node(cli: &Cli, act: &dyn Fn(install::Tell) -> Result<()>) -> Result<Ended> {

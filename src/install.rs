@@ -202,14 +202,15 @@ impl Installer<'_> {
     fn carry_out(&self, facts: &Facts, plan: &Plan, tell: Tell) -> Result<()> {
         if self.dry_run {
             for step in &plan.steps {
-                tell(&format!("would {}", step.words()))?;
+                tell(&step.intention())?;
             }
         } else {
             let differs = |after: &&Record| facts.record.as_ref() != Some(*after);
             self.write_record(plan.after.as_ref().filter(differs).map(|_| &plan.before))?;
             for step in &plan.steps {
-                self.take(step, facts).with_context(|| step.words())?;
-                tell(&step.words())?;
+                if self.take(step, facts).with_context(|| step.words())? {
+                    tell(&step.words())?;
+                }
             }
             self.write_record(plan.after.as_ref())?;
         }
@@ -228,23 +229,22 @@ impl Installer<'_> {
         }
     }
 
-    fn take(&self, step: &Step, facts: &Facts) -> Result<()> {
-        match step {
+    /// Whether there was anything to do.
+    fn take(&self, step: &Step, facts: &Facts) -> Result<bool> {
+        let done = match step {
             Step::Put(path, bytes, mode) => self.put(path, bytes, *mode, facts),
             Step::Link(path, target) => self.link(path, target),
-            Step::Remove(path) => if_there(fs::remove_file(self.host.at(path))),
-            Step::RemoveFolder(path) => match if_there(fs::remove_dir(self.host.at(path))) {
-                Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::DirectoryNotEmpty) => Ok(()),
-                result => result,
-            },
-            Step::RemoveTree(path) => if_there(fs::remove_dir_all(self.host.at(path))),
+            Step::Remove(path) => return if_there(fs::remove_file(self.host.at(path))),
+            Step::RemoveFolder(path) => return if_there(fs::remove_dir(self.host.at(path))),
+            Step::RemoveTree(path) => return if_there(fs::remove_dir_all(self.host.at(path))),
             Step::Reload => self.systemd.reload(),
             Step::Enable => self.systemd.enable(),
             Step::Start => self.systemd.start(),
             Step::Stop => self.systemd.stop(),
             Step::Forget => self.systemd.forget(),
             Step::UpdateCatalog => self.systemd.update_catalog(),
-        }
+        };
+        done.map(|()| true)
     }
 
     fn put(&self, path: &Path, bytes: &[u8], mode: u32, facts: &Facts) -> Result<()> {
@@ -279,9 +279,10 @@ impl Installer<'_> {
     }
 }
 
-fn if_there(result: io::Result<()>) -> Result<()> {
+/// Whether it was there; a folder that others have something in stays.
+fn if_there(result: io::Result<()>) -> Result<bool> {
     match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => Ok(result?),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::DirectoryNotEmpty].contains(&error.kind()) => Ok(false),
+        result => Ok(result.map(|()| true)?),
     }
 }

@@ -4,16 +4,19 @@
 //! name too. A person who starts the unit doesn't wait.
 
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::signals::Interrupt;
-use crate::units::human_span;
+use crate::units::{Timestamp, human_span};
 
-/// systemd touches this when the timer fires (`Persistent=`), whatever its version; `TRIGGER_UNIT` came with systemd 252.
+/// systemd touches this when the timer fires (`Persistent=`); before systemd 252 nothing else tells of it.
 const STAMP: &str = "/var/lib/systemd/timers/stamp-nuke-images.timer";
 /// How long the start of a service may lie behind the firing of its timer.
 const FRESH: Duration = Duration::from_mins(1);
+/// How far apart what one call does may be.
+const SAME_MOMENT: Duration = Duration::from_secs(1);
 /// By how much the runtime may be younger than the machine.
 const RUNTIME_START: Duration = Duration::from_mins(2);
 /// Switches the node off; the units look at it too.
@@ -32,10 +35,18 @@ pub enum Turn {
     Disabled,
 }
 
+/// Did the timer start this run? `fired` is what systemd says, of this start or an earlier one.
+pub fn is_timers(fired: Option<Timestamp>, now: Timestamp) -> bool {
+    match fired {
+        Some(fired) => now.since(fired).is_none_or(|age| age < FRESH),
+        None => has_just_fired(Path::new(STAMP)),
+    }
+}
+
 /// Waits for this node's turn if a timer started the run: its part of `splay`, and until the machine has been up for
 /// `min_uptime`, which a run that was missed and is made up for at boot would be refused for.
-pub fn wait(timer_told: bool, splay: Duration, min_uptime: Duration, interrupt: &Interrupt) -> Turn {
-    if !timer_told && !is_stamp_fresh() {
+pub fn wait(is_timers: bool, splay: Duration, min_uptime: Duration, interrupt: &Interrupt) -> Turn {
+    if !is_timers {
         return Turn::Come;
     }
     let patience = patience(part_of(splay, &identity()), min_uptime, uptime());
@@ -90,9 +101,18 @@ fn uptime() -> Option<Duration> {
     Duration::try_from_secs_f64(text.split(' ').next()?.parse().ok()?).ok()
 }
 
-fn is_stamp_fresh() -> bool {
-    let age = || fs::metadata(STAMP).ok()?.modified().ok()?.elapsed().ok();
-    age().is_some_and(|age| age < FRESH)
+fn has_just_fired(stamp: &Path) -> bool {
+    let times = || {
+        let metadata = fs::metadata(stamp).ok()?;
+        let touched = metadata.modified().ok()?;
+        Some((touched.elapsed().ok()?, metadata.created().ok().and_then(|made| touched.duration_since(made).ok())))
+    };
+    times().is_some_and(|(age, since_made)| tells_of_firing(age, since_made))
+}
+
+/// systemd makes the stamp when the timer is first enabled, too: one that was touched when it was made tells of nothing.
+fn tells_of_firing(age: Duration, since_made: Option<Duration>) -> bool {
+    age < FRESH && since_made.is_none_or(|since| since > SAME_MOMENT)
 }
 
 #[cfg(test)]
@@ -129,10 +149,25 @@ mod tests {
     }
 
     #[test]
-    fn who_was_started_by_a_person_does_not_wait() {
-        if !is_stamp_fresh() {
-            assert_eq!(wait(false, HOUR, HOUR, &Interrupt::default()), Turn::Come);
+    fn a_timer_that_was_just_enabled_has_not_fired() {
+        for (age, since_made, fired) in
+            [(1, Some(600), true), (1, None, true), (1, Some(0), false), (90, Some(600), false), (90, Some(0), false), (90, None, false)]
+        {
+            let since_made = since_made.map(Duration::from_secs);
+            assert_eq!(tells_of_firing(Duration::from_secs(age), since_made), fired, "{age} {since_made:?}");
         }
+        let folder = tempfile::tempdir().expect("folder");
+        fs::write(folder.path().join("stamp"), "").expect("a stamp");
+        assert!(!has_just_fired(&folder.path().join("stamp")) && !has_just_fired(&folder.path().join("none")));
+    }
+
+    #[test]
+    fn what_systemd_says_of_an_earlier_start_is_not_of_this_one() {
+        let now = Timestamp::from_unix(1_800_000_000);
+        for (ago, timers) in [(0, true), (59, true), (60, false), (604_800, false)] {
+            assert_eq!(is_timers(Some(now.minus(Duration::from_secs(ago))), now), timers, "{ago}");
+        }
+        assert_eq!(wait(false, HOUR, HOUR, &Interrupt::default()), Turn::Come);
     }
 
     #[test]

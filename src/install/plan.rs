@@ -154,11 +154,13 @@ pub fn install(facts: &Facts, wish: &Wish) -> Plan {
             Wanted::Link(target) => Some(Step::Link(path, target)),
         },
     ));
-    // What is stale goes last: until systemd has read the new units it starts the old program.
-    let removed = stale.iter().filter(|path| facts.files.contains_key(*path)).cloned().map(Step::Remove);
-    let systemd = systemd_steps(facts, wish, &units, &plan.steps, !stale.is_empty());
+    let stale = stale.into_iter().filter(|path| facts.files.contains_key(path)).map(Step::Remove);
+    // An old program goes last: until systemd has read the new units it starts that one.
+    let (units_to_go, others_to_go): (Vec<Step>, Vec<Step>) = stale.partition(is_of_systemd);
+    plan.steps.extend(units_to_go);
+    let systemd = systemd_steps(facts, wish, &units, &plan.steps);
     plan.steps.extend(systemd);
-    plan.steps.extend(removed);
+    plan.steps.extend(others_to_go);
     plan.after = Some(Record {
         version: env!("CARGO_PKG_VERSION").into(),
         files: ours.clone(),
@@ -284,31 +286,37 @@ fn missing_folders<'a>(facts: &Facts, files: impl Iterator<Item = &'a Path>) -> 
     above.filter(|folder| !facts.existing.contains(*folder)).map(Path::to_owned).collect()
 }
 
-fn systemd_steps(facts: &Facts, wish: &Wish, units: &Path, puts: &[Step], some_stale: bool) -> Vec<Step> {
+fn systemd_steps(facts: &Facts, wish: &Wish, units: &Path, before: &[Step]) -> Vec<Step> {
     if !facts.is_live {
         return Vec::new();
     }
-    let changed = |part: &str| {
-        puts.iter().any(|step| matches!(step, Step::Put(path, ..) | Step::Link(path, _) if path.display().to_string().contains(part)))
-    };
     let mut steps = Vec::new();
-    if changed("/systemd/system/") || some_stale {
+    if before.iter().any(is_of_systemd) {
         steps.push(Step::Reload);
     }
     if wish.enable && !facts.timers_wait {
         steps.push(if enables_itself(facts, units) { Step::Enable } else { Step::Start });
     }
-    if changed("/catalog/") {
+    if before.iter().any(|step| step.path() == Some(Path::new(CATALOG.0))) {
         steps.push(Step::UpdateCatalog);
     }
     steps
+}
+
+/// Does it change what systemd has read?
+fn is_of_systemd(step: &Step) -> bool {
+    step.path().is_some_and(is_unit)
+}
+
+fn is_unit(path: &Path) -> bool {
+    UNIT_FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 
 /// What taking the product off the node takes.
 pub fn uninstall(facts: &Facts, purge: bool, drafts: &[PathBuf]) -> Plan {
     let record = facts.record.clone().unwrap_or_default();
     let mut steps = Vec::new();
-    let had_units = record.files.iter().any(|path| path.display().to_string().contains("/systemd/system/"));
+    let had_units = record.files.iter().any(|path| is_unit(path));
     if facts.is_live && had_units {
         steps.push(Step::Stop);
     }
@@ -328,7 +336,10 @@ pub fn uninstall(facts: &Facts, purge: bool, drafts: &[PathBuf]) -> Plan {
     steps.extend(record_file.then(|| Step::Remove(record::PATH.into())));
     // What was made by an installation that was interrupted early is known by its name alone.
     let own = ["/var/lib/nuke-images/bin", "/var/lib/nuke-images", "/opt/nuke-images/bin", "/opt/nuke-images"].map(PathBuf::from);
-    let folders: BTreeSet<PathBuf> = record.folders.into_iter().chain(own).filter(|folder| facts.existing.contains(folder)).collect();
+    let goes_with_a_tree =
+        |folder: &PathBuf| purge && ["/etc/nuke-images", "/var/lib/nuke-images"].iter().any(|tree| folder.starts_with(tree));
+    let folders = record.folders.into_iter().chain(own).filter(|folder| facts.existing.contains(folder) && !goes_with_a_tree(folder));
+    let folders: BTreeSet<PathBuf> = folders.collect();
     steps.extend(folders.into_iter().rev().map(Step::RemoveFolder));
     Plan { steps, ..Plan::default() }
 }
@@ -359,13 +370,28 @@ pub fn all_units() -> Vec<&'static str> {
 }
 
 impl Step {
-    /// As it is said, once it is done.
+    /// The file or folder that it is about.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Put(path, ..) | Self::Link(path, _) | Self::Remove(path) | Self::RemoveFolder(path) | Self::RemoveTree(path) => {
+                Some(path)
+            }
+            Self::Reload | Self::Enable | Self::Start | Self::Stop | Self::Forget | Self::UpdateCatalog => None,
+        }
+    }
+
+    /// As it is said beforehand.
+    pub fn intention(&self) -> String {
+        let condition = if matches!(self, Self::RemoveFolder(_)) { ", if nothing else is in it" } else { "" };
+        format!("would {}{condition}", self.words())
+    }
+
+    /// As it is said once it is done.
     pub fn words(&self) -> String {
         match self {
             Self::Put(path, ..) => format!("put {}", path.display()),
             Self::Link(path, target) => format!("link {} to {}", path.display(), target.display()),
-            Self::Remove(path) => format!("remove {}", path.display()),
-            Self::RemoveFolder(path) => format!("remove {} if nothing is left in it", path.display()),
+            Self::Remove(path) | Self::RemoveFolder(path) => format!("remove {}", path.display()),
             Self::RemoveTree(path) => format!("remove {} and all that is in it", path.display()),
             Self::Reload => "let systemd read its units again".into(),
             Self::Enable | Self::Start => format!("let {} run", TIMERS.join(" and ")),

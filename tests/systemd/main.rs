@@ -78,11 +78,9 @@ fn story_with(machine: &Machine, part: &str) -> Result<String> {
 /// Everything of the product's on the machine, with contents: two of these that are equal are an installation that
 /// nothing has happened to.
 fn files(machine: &Machine) -> Result<String> {
-    machine.sh(
-        "find / -xdev \\( -path /proc -o -path /sys -o -path /root -o -path /var/log -o -path /tmp -o -path /var/lib/containerd \\) -prune \
-         -o -name '*nuke-images*' -print | sort | while read -r top; do find \"$top\" -printf '%p %y %m %s %T@ %C@ %i\\n'; done; \
-         find /run/systemd /var/lib/systemd /etc/nuke-images -name '*nuke-images*' -printf '%p %y\\n' | sort",
-    )
+    machine.sh("find / /run /etc /opt /usr/local -xdev \\( -path /proc -o -path /sys -o -path /root -o -path /var/log -o -path /tmp \\
+           -o -path /var/lib/containerd \\) -prune -o -name '*nuke-images*' -print | sort -u |
+         while read -r top; do find \"$top\" -printf '%p %y %m %s %T@ %C@ %i\\n'; done | sort -u")
 }
 
 /// Its paths alone.

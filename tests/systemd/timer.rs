@@ -81,10 +81,6 @@ fn a_timers_run_waits_for_the_nodes_turn_and_a_stop_ends_the_wait_at_once() -> R
     assert_eq!(show(&machine, "nuke-images.service", "Result")?, "success");
     assert_eq!(show(&machine, "nuke-images.service", "ActiveState")?, "inactive");
     assert!(machine.has(&unused)?);
-    // A person doesn't wait, unless the timer has just fired.
-    machine.sh("touch --date='1 hour ago' /var/lib/systemd/timers/stamp-nuke-images.timer")?;
-    start(&machine)?.exits(0)?;
-    assert!(!machine.has(&unused)?);
     Ok(())
 }
 
