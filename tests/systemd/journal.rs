@@ -14,7 +14,7 @@ fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Re
     let (_, unused) = node(&machine)?;
     start(&machine)?.exits(0)?;
     let told = story(&machine)?;
-    for part in ["removed an image", "run finished"] {
+    for part in ["removed an image: registry.example.com/unused:1: unused\n", "run finished: removed 1 of 2 images, "] {
         assert_eq!(told.matches(part).count(), 1, "{told}");
     }
     let json = machine.run(&["journalctl", "-t", "nuke-images", "-o", "json"])?.exits(0)?.stdout;
@@ -31,7 +31,8 @@ fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Re
     for entry in [removal, summary] {
         let id = entry["MESSAGE_ID"].as_str().context("an ID")?;
         let explained = machine.run(&["journalctl", "-t", "nuke-images", "--catalog", &format!("MESSAGE_ID={id}")])?.exits(0)?.stdout;
-        assert!(explained.contains("-- Defined-By: nuke-images") && !explained.contains('@'), "{explained}");
+        let is_filled = |word: &str| !(word.len() > 2 && word.starts_with('@') && word[1..].contains('@'));
+        assert!(explained.contains(" Defined-By: nuke-images") && explained.split(' ').all(is_filled), "{explained}");
     }
     Ok(())
 }
