@@ -7,18 +7,22 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::content::{PROGRAM, SERVICES, TIMERS};
+use super::content::{PROGRAM, TIMERS};
 use super::plan::all_units;
 use crate::process::{Call, CallKind, Output, Runner, check_trusted};
 use crate::runtime::find_program;
 
 /// What systemd may take for anything but the end of a run.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How often units are stopped that don't stay so.
+const STOPS: u32 = 10;
+const BETWEEN_STOPS: Duration = Duration::from_millis(200);
 /// The first process's root folder, as its namespace has it.
 const ROOT_OF_HOST: &str = "/proc/1/root";
 
@@ -155,15 +159,27 @@ impl Systemd<'_> {
         self.systemctl(&[&["start"], &TIMERS[..]].concat()).map(drop)
     }
 
-    /// Stops and disables the timers, and waits for a run to end: a batch that is being removed comes to its end.
+    /// Stops the timers, and waits for a run to end: a batch that is being removed comes to its end. Units that aren't
+    /// there, after an installation that was cut off, are stopped already.
     pub fn stop(&self) -> Result<()> {
-        self.systemctl(&[&["--quiet", "disable"], &TIMERS[..]].concat()).map(drop)?;
-        self.systemctl(&[&["stop"], &TIMERS[..]].concat()).map(drop)?;
-        self.must("systemctl", &[&["stop"], &SERVICES[..]].concat(), CallKind::Removal).map(drop)
+        let units = all_units();
+        let mut running = String::new();
+        // A systemctl that outlived such an installation may start them once more.
+        for _ in 0..STOPS {
+            self.ask("systemctl", &[&["--quiet", "stop"], &units[..]].concat(), CallKind::Removal)?;
+            let states = self.ask("systemctl", &[&["is-active"], &units[..]].concat(), CallKind::Listing(PATIENCE))?;
+            match states.stdout.lines().find(|state| !["inactive", "failed", "unknown"].contains(state)) {
+                Some(state) => state.clone_into(&mut running),
+                None => return Ok(()),
+            }
+            sleep(BETWEEN_STOPS);
+        }
+        bail!("a unit is still {running}")
     }
 
-    /// Forgets that units failed. One that systemd doesn't know any more has nothing to forget.
+    /// Forgets the units, whose files are gone. One that systemd doesn't know any more has nothing to forget.
     pub fn forget(&self) -> Result<()> {
+        self.stop()?;
         self.ask("systemctl", &[vec!["reset-failed"], all_units()].concat(), CallKind::Listing(PATIENCE)).map(drop)
     }
 

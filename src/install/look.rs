@@ -120,6 +120,7 @@ pub fn collect_asks(host: &Host) -> (Asks, Vec<String>) {
         reclaim: keys.get("reclaim").is_some_and(is_on),
         metrics: metrics.map(|path| (path.clone(), is_foreign(&path))),
         endpoint,
+        unknown: !wrong.is_empty(),
     };
     (asks, wrong)
 }
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!(wrong, [""; 0]);
         write(CONFIG, "[memory\n");
         let (asks, wrong) = collect_asks(&host);
-        assert!(!asks.drop_caches && wrong.len() == 1 && wrong[0].contains(CONFIG), "{wrong:?}");
+        assert!(!asks.drop_caches && asks.unknown && wrong.len() == 1 && wrong[0].contains(CONFIG), "{wrong:?}");
     }
 
     #[test]

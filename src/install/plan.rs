@@ -72,6 +72,8 @@ pub struct Asks {
     pub metrics: Option<(PathBuf, bool)>,
     /// A person names an endpoint.
     pub endpoint: bool,
+    /// Not all of it could be read: what an earlier installation let through stays.
+    pub unknown: bool,
 }
 
 /// What the person wants.
@@ -102,7 +104,7 @@ pub enum Step {
     Enable,
     /// Let the timers run now; links of ours do the rest.
     Start,
-    /// Stop and disable the timers, and wait for a run to end.
+    /// Stop the timers, and wait for a run to end.
     Stop,
     /// Let systemd forget failures of the units.
     Forget,
@@ -201,15 +203,19 @@ fn unit_files(facts: &Facts, wish: &Wish, folder: &Path) -> Files {
         drop_in(true, (METRICS.0, &metrics(metrics_folder)));
         drop_in(*is_foreign, METRICS_OWNER);
     }
-    let calendar = wish.schedule.as_deref().map(|calendar| schedule(calendar).into_bytes()).or_else(|| earlier_schedule(facts));
-    let texts = texts.into_iter().map(|(path, text)| (path, text.into_bytes()));
-    let schedule = calendar.map(|text| (folder.join("nuke-images.timer.d").join(SCHEDULE), text));
-    texts.chain(schedule).map(|(path, text)| (path, Wanted::File(text, READABLE))).collect()
+    let calendar = wish.schedule.as_deref().map(|calendar| schedule(calendar).into_bytes()).or_else(|| earlier_text(facts, SCHEDULE));
+    let mut texts: BTreeMap<PathBuf, Vec<u8>> = texts.into_iter().map(|(path, text)| (path, text.into_bytes())).collect();
+    if facts.asks.unknown {
+        let names = [DROP_CACHES.0, RECLAIM.0, METRICS.0, METRICS_OWNER.0];
+        texts.extend(names.into_iter().filter_map(|name| Some((service.join(name), earlier_text(facts, name)?))));
+    }
+    texts.extend(calendar.map(|text| (folder.join("nuke-images.timer.d").join(SCHEDULE), text)));
+    texts.into_iter().map(|(path, text)| (path, Wanted::File(text, READABLE))).collect()
 }
 
-/// The schedule that an earlier installation was told, wherever its units are.
-fn earlier_schedule(facts: &Facts) -> Option<Vec<u8>> {
-    let mut ours = facts.record.iter().flat_map(|record| &record.files).filter(|path| path.ends_with(SCHEDULE));
+/// The drop-in of that name that an earlier installation has put down, wherever its units are.
+fn earlier_text(facts: &Facts, name: &str) -> Option<Vec<u8>> {
+    let mut ours = facts.record.iter().flat_map(|record| &record.files).filter(|path| path.ends_with(name));
     ours.find_map(|path| match facts.files.get(path) {
         Some(Present::File(text, _)) => Some(text.clone()),
         Some(Present::Link(_) | Present::Other) | None => None,
@@ -316,7 +322,7 @@ fn is_unit(path: &Path) -> bool {
 pub fn uninstall(facts: &Facts, purge: bool, drafts: &[PathBuf]) -> Plan {
     let record = facts.record.clone().unwrap_or_default();
     let mut steps = Vec::new();
-    let had_units = record.files.iter().any(|path| is_unit(path));
+    let had_units = record.files.iter().any(|path| is_unit(path) && facts.files.contains_key(path));
     if facts.is_live && had_units {
         steps.push(Step::Stop);
     }
@@ -399,5 +405,155 @@ impl Step {
             Self::Forget => "let systemd forget the units".into(),
             Self::UpdateCatalog => "let the journal read its catalog again".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        let (_, folders) = questions(Path::new("/usr/local/bin/nuke-images"), None);
+        Facts {
+            is_live: true,
+            program: "/usr/local/bin/nuke-images".into(),
+            bytes: b"program".to_vec(),
+            existing: ["/", "/etc", "/etc/systemd", "/etc/systemd/system", "/usr", "/usr/local", "/usr/local/bin"]
+                .map(PathBuf::from)
+                .into(),
+            folders: folders.into_iter().map(|folder| (folder, Keeps::Lasting)).collect(),
+            ..Facts::default()
+        }
+    }
+
+    fn wish() -> Wish {
+        Wish { schedule: None, enable: true }
+    }
+
+    /// The node after the steps, as the next installation finds it.
+    fn after(mut facts: Facts, plan: &Plan) -> Facts {
+        for step in &plan.steps {
+            match step {
+                Step::Put(path, bytes, mode) => _ = facts.files.insert(path.clone(), Present::File(bytes.clone(), *mode)),
+                Step::Link(path, target) => _ = facts.files.insert(path.clone(), Present::Link(target.clone())),
+                Step::Remove(path) => _ = facts.files.remove(path),
+                Step::RemoveFolder(_) | Step::RemoveTree(_) => {}
+                Step::Enable | Step::Start => facts.timers_wait = true,
+                Step::Reload | Step::Stop | Step::Forget | Step::UpdateCatalog => {}
+            }
+        }
+        facts.record.clone_from(&plan.after);
+        facts
+    }
+
+    fn puts(plan: &Plan) -> Vec<String> {
+        let put = |step: &Step| if matches!(step, Step::Put(..)) { step.path().map(|path| path.display().to_string()) } else { None };
+        plan.steps.iter().filter_map(put).collect()
+    }
+
+    #[test]
+    fn a_second_installation_finds_nothing_to_do() {
+        for is_live in [true, false] {
+            let first = install(&Facts { is_live, ..facts() }, &wish());
+            assert_eq!(first.steps.contains(&Step::Enable), is_live);
+            assert_eq!(first.steps.iter().any(|step| matches!(step, Step::Link(..))), !is_live);
+            let facts = after(Facts { is_live, ..facts() }, &first);
+            assert_eq!(install(&facts, &wish()).steps, [], "{is_live}");
+        }
+    }
+
+    #[test]
+    fn what_will_be_put_is_written_down_before_it_is_put() {
+        let plan = install(&facts(), &wish());
+        for path in puts(&plan).iter().filter(|path| !path.starts_with("/etc/nuke-images/")) {
+            assert!(plan.before.files.contains(Path::new(path)), "{path}");
+        }
+        assert!(plan.before.folders.contains(Path::new("/etc/nuke-images")) && !plan.before.folders.contains(Path::new("/etc")));
+        let elsewhere = Record { files: ["/opt/bin/nuke-images".into()].into(), ..Record::default() };
+        let moved = install(&Facts { record: Some(elsewhere), ..facts() }, &wish());
+        assert!(moved.before.files.contains(Path::new("/opt/bin/nuke-images")));
+        assert!(!moved.after.expect("a record").files.contains(Path::new("/opt/bin/nuke-images")));
+    }
+
+    #[test]
+    fn an_old_program_goes_after_systemd_has_read_the_new_units_and_an_old_unit_before() {
+        let (program, drop_in) = ("/opt/bin/nuke-images", "/etc/systemd/system/nuke-images.service.d/50-reclaim.conf");
+        let mut facts = facts();
+        facts.record = Some(Record { files: [program, drop_in].map(PathBuf::from).into(), ..Record::default() });
+        facts.files.extend([program, drop_in].map(|path| (path.into(), Present::File(vec![], READABLE))));
+        let plan = install(&facts, &wish());
+        let at = |step: &Step| plan.steps.iter().position(|other| other == step).unwrap_or_else(|| panic!("{step:?} in {:?}", plan.steps));
+        assert!(at(&Step::Remove(drop_in.into())) < at(&Step::Reload));
+        assert!(at(&Step::Reload) < at(&Step::Remove(program.into())));
+    }
+
+    #[test]
+    fn a_configuration_that_can_not_be_read_takes_nothing_away() {
+        let asking = Asks { reclaim: true, ..Asks::default() };
+        let first = install(&Facts { asks: asking, ..facts() }, &wish());
+        let facts = after(facts(), &first);
+        let unknown = Asks { unknown: true, ..Asks::default() };
+        assert_eq!(install(&Facts { asks: unknown, ..facts.clone() }, &wish()).steps, []);
+        assert_ne!(install(&facts, &wish()).steps, []);
+    }
+
+    #[test]
+    fn a_configuration_is_replaced_only_where_nobody_has_edited_it() {
+        let (shipped, other) = (DEFAULT_CONFIG.as_bytes(), b"[images]\nall = true\n");
+        for (present, recorded, put) in [
+            (None, None, Some(CONFIG)),
+            (Some(&shipped[..]), None, None),
+            (Some(&other[..]), None, Some(NEW_CONFIG)),
+            (Some(&other[..]), Some("[images]\nall = true\n"), Some(CONFIG)),
+            (Some(&other[..]), Some("an older default"), Some(NEW_CONFIG)),
+            (Some(&other[..]), Some(DEFAULT_CONFIG), None),
+            (Some(&b""[..]), Some(""), Some(NEW_CONFIG)),
+        ] {
+            let mut facts = facts();
+            facts.files.extend(present.map(|text| (CONFIG.into(), Present::File(text.to_vec(), READABLE))));
+            facts.record = recorded.map(|config| Record { config: config.into(), ..Record::default() });
+            let plan = install(&facts, &wish());
+            let put_there: Vec<String> = puts(&plan).into_iter().filter(|path| path.contains("config.toml")).collect();
+            assert_eq!(put_there, put.into_iter().collect::<Vec<_>>(), "{present:?} {recorded:?}");
+        }
+    }
+
+    #[test]
+    fn units_go_to_the_first_folder_that_lasts() {
+        use Keeps::{Lasting, Nothing, UntilReboot};
+        for (keeps, chosen, says) in [
+            ([Lasting, Lasting, UntilReboot], 0, None),
+            ([UntilReboot, Lasting, UntilReboot], 1, Some("which lasts")),
+            ([Nothing, Lasting, UntilReboot], 1, Some("which lasts")),
+            ([UntilReboot, Nothing, UntilReboot], 0, Some("gone after a reboot")),
+            ([Nothing, Nothing, UntilReboot], 2, Some("gone after a reboot")),
+        ] {
+            let mut facts = facts();
+            facts.folders.extend(UNIT_FOLDERS.map(PathBuf::from).into_iter().zip(keeps));
+            let plan = install(&facts, &wish());
+            assert!(puts(&plan).contains(&format!("{}/nuke-images.timer", UNIT_FOLDERS[chosen])), "{keeps:?}: {plan:?}");
+            assert_eq!(plan.notes.iter().any(|note| says.is_some_and(|part| note.contains(part))), says.is_some(), "{keeps:?}");
+            assert_eq!(plan.steps.contains(&Step::Enable), chosen == 0, "{keeps:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_is_what_was_put_there_and_nothing_else() {
+        let first = install(&facts(), &wish());
+        let mut facts = after(facts(), &first);
+        let theirs = PathBuf::from("/etc/systemd/system/nuke-images.service.d/90-mine.conf");
+        facts.files.insert(theirs.clone(), Present::File(vec![], READABLE));
+        facts.existing.extend(first.before.folders.clone());
+        let plan = uninstall(&facts, false, &[]);
+        assert_eq!(plan.steps[0], Step::Stop);
+        let removed: BTreeSet<&Path> = plan.steps.iter().filter_map(Step::path).collect();
+        for path in first.after.iter().flat_map(|record| &record.files).filter(|path| facts.files.contains_key(*path)) {
+            assert!(removed.contains(path.as_path()), "{}", path.display());
+        }
+        assert!(!removed.contains(theirs.as_path()) && !removed.contains(Path::new(CONFIG)));
+        assert!(!plan.steps.iter().any(|step| matches!(step, Step::RemoveTree(path) if !path.starts_with("/run"))));
+        let purge = uninstall(&facts, true, &[]);
+        assert!(purge.steps.contains(&Step::RemoveTree("/etc/nuke-images".into())));
+        assert_eq!(uninstall(&Facts { is_live: true, ..Facts::default() }, true, &[]).steps, []);
     }
 }
