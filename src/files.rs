@@ -16,7 +16,8 @@ pub struct RunLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 impl RunLock {
     /// Takes the lock; `None` if another run holds it.
     pub fn take(path: &Path) -> Result<Option<Self>> {
-        make_folder(folder_of(path))?;
+        let folder = folder_of(path);
+        make_folder(folder)?;
         let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW).open(path);
         let file = open.with_context(|| format!("open the lock {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

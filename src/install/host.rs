@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::geteuid;
 
 use super::content::{PROGRAM, TIMERS};
 use super::plan::all_units;
@@ -40,6 +42,9 @@ impl Host {
     pub fn reach(root: &Path) -> Result<Self> {
         let root = root.canonicalize().with_context(|| format!("find the folder {}", root.display()))?;
         ensure!(root.is_dir(), "{} is no folder", root.display());
+        if root == Path::new("/") && !geteuid().is_root() {
+            return Err(io::Error::from(ErrorKind::PermissionDenied)).context("change this machine");
+        }
         let is_hosts = root != Path::new("/") && same_folder(&root, Path::new(ROOT_OF_HOST));
         if is_hosts && !same_namespace() {
             enter().with_context(|| format!("enter the mount namespace of the host, whose root folder {} is", root.display()))?;

@@ -63,6 +63,7 @@ pub struct Facts {
 
 /// What the configuration asks for beyond the sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are answers, each by itself")]
 pub struct Asks {
     /// `drop_caches`.
     pub drop_caches: bool,
@@ -437,9 +438,8 @@ mod tests {
                 Step::Put(path, bytes, mode) => _ = facts.files.insert(path.clone(), Present::File(bytes.clone(), *mode)),
                 Step::Link(path, target) => _ = facts.files.insert(path.clone(), Present::Link(target.clone())),
                 Step::Remove(path) => _ = facts.files.remove(path),
-                Step::RemoveFolder(_) | Step::RemoveTree(_) => {}
                 Step::Enable | Step::Start => facts.timers_wait = true,
-                Step::Reload | Step::Stop | Step::Forget | Step::UpdateCatalog => {}
+                Step::RemoveFolder(_) | Step::RemoveTree(_) | Step::Reload | Step::Stop | Step::Forget | Step::UpdateCatalog => {}
             }
         }
         facts.record.clone_from(&plan.after);
@@ -502,7 +502,7 @@ mod tests {
         let (shipped, other) = (DEFAULT_CONFIG.as_bytes(), b"[images]\nall = true\n");
         for (present, recorded, put) in [
             (None, None, Some(CONFIG)),
-            (Some(&shipped[..]), None, None),
+            (Some(shipped), None, None),
             (Some(&other[..]), None, Some(NEW_CONFIG)),
             (Some(&other[..]), Some("[images]\nall = true\n"), Some(CONFIG)),
             (Some(&other[..]), Some("an older default"), Some(NEW_CONFIG)),

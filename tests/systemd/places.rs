@@ -28,6 +28,16 @@ fn from_a_read_only_usr_and_a_noexec_opt_it_goes_to_where_it_really_runs() -> Re
     start(&machine)?.exits(0)?;
     assert!(machine.has(&used)? && !machine.has(&unused)?);
     run(&machine, &["uninstall", "--purge"])?.exits(0)?;
+    assert_clean(&machine)?;
+
+    // As on GKE, whose folder for programs is below /home.
+    machine.sh("mkdir -p /home/kubernetes/bin")?;
+    let told = run(&machine, &["install"])?.exits(0)?.stdout;
+    assert!(told.contains("put /home/kubernetes/bin/nuke-images\n"), "{told}");
+    machine.sh("systemctl start nuke-images-observe.service")?;
+    assert!(machine.exists("/var/lib/nuke-images/state.json"));
+    run(&machine, &["uninstall", "--purge"])?.exits(0)?;
+    assert!(machine.exists("/home/kubernetes/bin"));
     assert_clean(&machine)
 }
 
