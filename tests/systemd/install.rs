@@ -1,5 +1,6 @@
 //! install and uninstall on a booted machine: again, anew, cut off, in a run, and off again without a trace.
 
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -153,7 +154,7 @@ fn an_upgrade_does_not_disturb_a_run_and_a_new_default_replaces_one_that_nobody_
     let third = image(&machine, "third:1")?;
     machine.sh("rm /var/lib/nuke-images/go /var/lib/nuke-images/reached; systemctl start --no-block nuke-images.service")?;
     machine.wait_for("the removal", || Ok(machine.exists("/var/lib/nuke-images/reached").then_some(())))?;
-    let mut uninstall = machine.command(&["/root/newer", "uninstall", "--purge"]).spawn()?;
+    let mut uninstall = machine.command(&["/root/newer", "uninstall", "--purge"]).stdout(Stdio::null()).spawn()?;
     sleep(Duration::from_secs(1));
     ensure!(uninstall.try_wait()?.is_none() && machine.exists(PROGRAM), "it didn't wait");
     machine.write("/var/lib/nuke-images/go", "")?;
