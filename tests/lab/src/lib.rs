@@ -20,4 +20,4 @@ pub use image::{Image, Stored};
 pub use journal::Entry;
 pub use node::{Node, Run, Running};
 pub use pods::{Pod, PodState};
-pub use shell::wait_for;
+pub use shell::{output, wait_for};
