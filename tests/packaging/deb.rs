@@ -33,7 +33,7 @@ fn next() -> Result<(TempDir, PathBuf)> {
 /// Installs it as `apt-get install ./FILE` does where nobody answers questions.
 fn install(root: &Root, package: &Path) -> Result<()> {
     fs::copy(package, root.path("/package.deb"))?;
-    root.run(&["dpkg", "--force-confold", "--install", "/package.deb"]).map(drop)
+    root.run(&["dpkg", "--force-confold", "--force-unsafe-io", "--install", "/package.deb"]).map(drop)
 }
 
 fn installed() -> Result<Root> {

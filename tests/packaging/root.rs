@@ -13,10 +13,10 @@ use crate::{kept, program, project, run, sh, text};
 const TIMERS: [&str; 2] = ["nuke-images.timer", "nuke-images-observe.timer"];
 /// What a person leaves behind who uses the tool.
 const TRACES: [&str; 3] = ["/var/lib/nuke-images/state.json", "/etc/nuke-images/config.d/own.toml", "/etc/nuke-images/disabled"];
-/// Notes what it is told to do; questions go to the real one.
+/// Notes what it is told to do; what is about links the real one does, offline.
 const RECORDING_SYSTEMCTL: &str = "#!/bin/sh
 case \" $* \" in
-  *\" is-enabled \"* | *\" enable \"* | *\" disable \"*) exec /usr/bin/systemctl \"$@\" ;;
+  *\" is-enabled \"* | *\" enable \"* | *\" disable \"* | *\" preset \"*) exec /usr/bin/systemctl --root=/ \"$@\" ;;
   *\" is-active \"*) exit 3 ;;
 esac
 echo \"$*\" >>/calls
@@ -78,7 +78,7 @@ impl Root {
     /// The binary is there and reads the configuration that came with it.
     pub fn assert_works(&self) -> Result<()> {
         let config = self.run(&["/usr/bin/nuke-images", "config"])?;
-        ensure!(config.contains("images.min_age"), "{config}");
+        ensure!(config.contains("min_age = \"1h\""), "{config}");
         Ok(())
     }
 
