@@ -16,7 +16,7 @@ const TRACES: [&str; 3] = ["/var/lib/nuke-images/state.json", "/etc/nuke-images/
 /// Notes what it is told to do; what is about links the real one does, offline.
 const RECORDING_SYSTEMCTL: &str = "#!/bin/sh
 case \" $* \" in
-  *\" is-enabled \"* | *\" enable \"* | *\" disable \"* | *\" preset \"*) exec /usr/bin/systemctl --root=/ \"$@\" ;;
+  *\" is-enabled \"* | *\" enable \"* | *\" disable \"* | *\" preset \"*) exec /usr/bin/systemctl.real --root=/ \"$@\" ;;
   *\" is-active \"*) exit 3 ;;
 esac
 echo \"$*\" >>/calls
@@ -35,7 +35,8 @@ impl Root {
     /// From now on systemd seems to run, and what it is told is noted.
     pub fn live(self) -> Result<Self> {
         fs::create_dir_all(self.path("/run/systemd/system"))?;
-        let systemctl = self.path("/usr/local/sbin/systemctl");
+        let systemctl = self.path("/usr/bin/systemctl");
+        fs::rename(&systemctl, self.path("/usr/bin/systemctl.real"))?;
         fs::write(&systemctl, RECORDING_SYSTEMCTL)?;
         sh("chmod 755 \"$1\"", &[&systemctl])?;
         Ok(self)
