@@ -2,25 +2,28 @@
 //!
 //! Mixing them up is the bug of this field, so nothing here converts one into another without saying so.
 //! Nothing here looks anything up: a reference is a text and its parts.
+//!
+//! Each name and digest is in images, plan, state and report, so all of these share one text.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 /// Hash of an image's config, `sha256:<hex>`: CRI's `Image.id`. Never the digest of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ImageId(String);
+pub struct ImageId(Arc<str>);
 
 /// Hash of a blob, `sha256:<hex>`: a manifest or an index a reference points to, a config, a layer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Digest(String);
+pub struct Digest(Arc<str>);
 
 /// A name that leads to an image, exactly as the runtime prints it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Reference(String);
+pub struct Reference(Arc<str>);
 
 /// The parts of a reference that names a repository, in normalised form (`docker.io/library/` filled in).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +77,7 @@ impl Digest {
             _ => return None,
         };
         let is_hex = hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        (hex.len() == length && is_hex).then(|| Self(text.to_owned()))
+        (hex.len() == length && is_hex).then(|| Self(text.into()))
     }
 
     /// `algorithm:hex`.
@@ -95,8 +98,8 @@ impl Digest {
 
 impl Reference {
     /// Takes a name as the runtime printed it.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self(name.into())
+    pub fn new(name: impl AsRef<str>) -> Self {
+        Self(name.as_ref().into())
     }
 
     /// The name as the runtime prints it.
@@ -133,7 +136,7 @@ impl Reference {
         }
         let (name, digest) = match self.0.split_once('@') {
             Some((name, digest)) => (name, Some(Digest::parse(digest)?)),
-            None => (self.0.as_str(), None),
+            None => (&*self.0, None),
         };
         let (name, tag) = match name.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag.to_owned())),
