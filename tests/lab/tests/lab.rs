@@ -335,3 +335,17 @@ fn a_node_has_crictl_and_no_ctr_when_told_so() -> Result<()> {
     lab.node()?.product("/bin/sh").run(&["-c", "crictl version"])?.exits(127)?;
     Ok(())
 }
+
+#[test]
+fn a_disk_in_a_file_outlives_its_containerd() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("disk");
+    lab::make_disk(&file, 64)?;
+    let settings = Settings { disk_file: Some(file), ..Settings::default() };
+    let image = Containerd::with(&settings)?.cri_pull(&Image::new("registry.example.com/app:1"))?;
+    let again = Containerd::with(&settings)?;
+    let there = again.references()?;
+    assert!(image.references.iter().all(|name| there.contains(name)), "{there:?}");
+    assert!(again.can_run(image.name())?);
+    Ok(())
+}
