@@ -151,7 +151,8 @@ impl<'a> Listing<'a> {
     }
 }
 
-fn join<T>(thread: ScopedJoinHandle<T>) -> T {
+/// What a thread came to.
+pub fn join<T>(thread: ScopedJoinHandle<T>) -> T {
     // A panic in there is a panic here.
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -372,9 +372,33 @@ mod tests {
             let stage = Stage::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
             let fake = stage.fake();
             assert_eq!(stage.run(&fake).outcomes, vec![Outcome::Removed; count]);
-            let whole = [&CHECK[..], &["images rm", "images ls -q", "leases create", "leases delete", "images ls -q"]].concat();
+            let removal = vec!["images rm"; if count < 20 { 1 } else { 2 }];
+            let whole = [&CHECK[..], &removal, &["images ls -q", "leases create", "leases delete", "images ls -q"]].concat();
             assert_eq!(commands(&fake), whole, "{count} images");
         }
+    }
+
+    #[test]
+    fn two_calls_share_a_large_batch_and_no_image_is_in_both() {
+        let names: Vec<String> = (0..21).map(|i| format!("quay.io/a/app:{i}")).collect();
+        let stage = Stage::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let fake = stage.fake();
+        stage.run(&fake);
+        let mut calls = fake.args_of("images rm");
+        calls.sort_by_key(|names| *names != stage.references(0..10));
+        assert_eq!(calls, [stage.references(0..10), stage.references(10..21)]);
+    }
+
+    #[test]
+    fn a_half_of_a_large_batch_that_can_not_be_asked_for_is_told_by_what_is_left() {
+        let names: Vec<String> = (0..20).map(|i| format!("quay.io/a/app:{i}")).collect();
+        let stage = Stage::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let broken = stage.references(10..20);
+        let fake = stage.fake().reacting(move |_, asked| (asked.command == "images rm" && asked.args == broken).then(failing)?);
+        let execution = stage.run(&fake);
+        assert_eq!(execution.outcomes[..10], vec![Outcome::Removed; 10]);
+        let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(why) if why.ends_with("ctr: broken"));
+        assert!(execution.outcomes[10..].iter().all(failed), "{:?}", execution.outcomes);
     }
 
     #[test]

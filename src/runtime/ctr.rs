@@ -177,10 +177,7 @@ impl Ctr<'_> {
         let names: Vec<String> = references.iter().map(ToString::to_string).collect();
         let mut all = Removed { succeeded: true, ..Removed::default() };
         for chunk in chunks(&names) {
-            let removed = self.remove_chunk(chunk)?;
-            all.succeeded &= removed.succeeded;
-            all.references.extend(removed.references);
-            all.complaints.extend(removed.complaints);
+            all.add(self.remove_chunk(chunk)?);
         }
         Ok(all)
     }
@@ -232,6 +229,13 @@ impl Ctr<'_> {
 }
 
 impl Removed {
+    /// Takes in what another call brought.
+    pub fn add(&mut self, other: Self) {
+        self.succeeded &= other.succeeded;
+        self.references.extend(other.references);
+        self.complaints.extend(other.complaints);
+    }
+
     /// What it said about one of these references, or else its last words.
     pub fn complaint_about(&self, references: &[Reference]) -> Option<&str> {
         let about = |line: &&String| references.iter().any(|name| names(line, name));
