@@ -10,6 +10,8 @@ use toml::{Table, Value};
 
 /// Modules that judge and tell: values in, values out.
 const PURE: [&str; 7] = ["reference", "inventory", "policy", "plan", "report", "units", "output"];
+/// Parts of others: what is installed is planned before it is done.
+const PURE_PARTS: [&str; 2] = ["install/content", "install/plan"];
 /// What of the standard library can't reach the outside world. `SystemTime` is the type; asking it is forbidden below.
 const HARMLESS: [&str; 8] = ["cmp", "collections", "fmt", "iter", "mem", "path", "str", "time"];
 /// Crates that only reckon and write text.
@@ -101,7 +103,8 @@ fn offences(line: &str) -> Vec<String> {
 
 #[test]
 fn what_judges_and_tells_reaches_no_process_file_environment_clock_or_log() {
-    let is_pure = |file: &&PathBuf| PURE.contains(&module(file).split('/').next().unwrap_or_default());
+    let is_pure =
+        |file: &&PathBuf| PURE.contains(&module(file).split('/').next().unwrap_or_default()) || PURE_PARTS.contains(&module(file).as_str());
     let all = sources(&root().join("src"));
     let pure: Vec<&PathBuf> = all.iter().filter(is_pure).collect();
     assert!(pure.len() >= PURE.len(), "{pure:?}");

@@ -29,6 +29,11 @@ pub fn tool() -> Result<PathBuf> {
     Ok(fetched("tool")?.join("tool"))
 }
 
+/// The unpacked system of that suite: systemd, containerd and what they need.
+pub fn system(suite: &str) -> Result<PathBuf> {
+    Ok(fetched(suite)?.join(format!("box-{suite}")))
+}
+
 /// The program named in `CRICTL`, or else the tests' own.
 pub fn crictl() -> Result<PathBuf> {
     match std::env::var_os("CRICTL").map(PathBuf::from) {
