@@ -29,8 +29,13 @@ pub const PINNED: &str = "/etc/nuke-images/config.d/10-installed.toml";
 
 /// What `journalctl --catalog` shows.
 pub const CATALOG: (&str, &str) = ("/usr/local/lib/systemd/catalog/nuke-images.catalog", include_str!("../../systemd/nuke-images.catalog"));
-/// Man page and completions, as path and text; filled where `packaging` makes them.
-pub const EXTRAS: [(&str, &str); 0] = [];
+/// Man page and completions, as path and text.
+pub const EXTRAS: [(&str, &str); 4] = [
+    ("/usr/local/share/man/man1/nuke-images.1", include_str!("../../packaging/man/nuke-images.1")),
+    ("/usr/local/share/bash-completion/completions/nuke-images", include_str!("../../packaging/completions/nuke-images.bash")),
+    ("/usr/local/share/zsh/site-functions/_nuke-images", include_str!("../../packaging/completions/_nuke-images")),
+    ("/usr/local/share/fish/vendor_completions.d/nuke-images.fish", include_str!("../../packaging/completions/nuke-images.fish")),
+];
 
 /// Gives the service what dropping caches takes.
 pub const DROP_CACHES: (&str, &str) = ("50-drop-caches.conf", include_str!("../../systemd/50-drop-caches.conf"));

@@ -28,4 +28,4 @@ pub use machine::Machine;
 pub use node::{Node, Run, Running, Usage};
 pub use pods::{Pod, PodState};
 pub use replay::Replay;
-pub use shell::wait_for;
+pub use shell::{output, wait_for};
