@@ -64,6 +64,9 @@ pub struct Install {
     /// When to clean up, as systemd.time(7) has it [default: Sun *-*-* 12:12:00]
     #[arg(long, value_name = "CALENDAR")]
     pub schedule: Option<String>,
+    /// Put the *.toml files of this folder into /etc/nuke-images/config.d, in place of those that it put there before
+    #[arg(long, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
     /// Put everything in place, but don't let the timers run
     #[arg(long)]
     pub no_enable: bool,

@@ -61,21 +61,29 @@ pub type Tell<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 /// Puts the program and all that belongs to it onto the node.
 pub fn install(args: &cli::Install, options: &Options, runner: &dyn Runner, dry_run: bool, tell: Tell) -> Result<()> {
     let bytes = fs::read("/proc/self/exe").context("read this program")?;
+    // Before the host's files take the place of the container's.
+    let drop_ins = args.config_dir.as_deref().map(look::read_drop_ins).transpose()?;
     let host = Host::reach(&args.root)?;
     let installer = Installer { host: &host, systemd: Systemd { runner }, dry_run };
     let _lock = lock(&host)?;
     if let Some(calendar) = &args.schedule {
         installer.check_schedule(calendar)?;
     }
+    let wished = drop_ins.clone().unwrap_or_default();
+    let paths: Vec<PathBuf> = wished.keys().cloned().collect();
     let place = installer.choose_place(&bytes)?;
-    let (asks, mut notes) = look::collect_asks(&host);
-    let mut facts = look::collect_facts(&host, &place.program, &[])?;
+    let mut facts = look::collect_facts(&host, &place.program, &paths)?;
+    if let Some(path) = plan::taken_place(&facts, &wished) {
+        bail!("{} is there already and not of an installation: take it away, or give the new one another name", path.display());
+    }
+    let leaving = drop_ins.iter().flat_map(|_| plan::earlier_drop_ins(&facts)).map(|(path, _)| path.clone()).collect();
+    let (asks, mut notes) = look::collect_asks(&host, &wished, &leaving);
     facts.existing.retain(|folder| !place.made.contains(folder));
     facts.bytes = bytes;
     facts.timers_wait = host.is_live && installer.systemd.timers_wait()?;
     let (endpoint, no_endpoint) = look::endpoint_to_pin(&host, options, &asks);
     (facts.endpoint, facts.asks) = (endpoint, asks);
-    let mut plan = plan::install(&facts, &Wish { schedule: args.schedule.clone(), enable: !args.no_enable });
+    let mut plan = plan::install(&facts, &Wish { schedule: args.schedule.clone(), enable: !args.no_enable, drop_ins });
     notes.extend(no_endpoint);
     plan.notes.splice(0..0, place.notes.into_iter().chain(notes));
     installer.carry_out(&facts, &plan, tell)?;

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 use toml::{Table, Value};
@@ -16,6 +16,7 @@ use super::host::Host;
 use super::plan::{Asks, Facts, Keeps, Present, questions};
 use super::record::{self, Record};
 use crate::cli::Options;
+use crate::config;
 use crate::kubelet::collect_kubelet;
 use crate::runtime::{Wanted, which_socket};
 
@@ -97,12 +98,33 @@ fn upper_of(mounts: &str, device: &str) -> Option<PathBuf> {
     options.split(',').find_map(|option| option.strip_prefix("upperdir=")).map(PathBuf::from)
 }
 
-/// What the configuration asks for; a file that can't be read is a sentence, and asks for nothing.
-pub fn collect_asks(host: &Host) -> (Asks, Vec<String>) {
+/// The drop-ins of a folder by the paths that they get on the node, each one valid by itself. Names that begin with a dot
+/// are what Kubernetes keeps beside the files of a `ConfigMap`.
+pub fn read_drop_ins(folder: &Path) -> Result<BTreeMap<PathBuf, String>> {
+    let reading = || format!("read the folder {}", folder.display());
+    let mut texts = BTreeMap::new();
+    for entry in fs::read_dir(folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        let name = path.file_name().context("a file has a name")?.to_owned();
+        if path.extension().is_none_or(|extension| extension != "toml") || name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let place = Path::new(CONFIG_DROP_INS).join(name);
+        ensure!(place != Path::new(PINNED), "{}: installation keeps the endpoint under this name: give it another one", path.display());
+        config::load(Some(&path), Vec::new())?;
+        texts.insert(place, fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?);
+    }
+    Ok(texts)
+}
+
+/// What the configuration asks for with these drop-ins `coming` and without those `leaving`; a file that can't be read is a
+/// sentence, and asks for nothing.
+pub fn collect_asks(host: &Host, coming: &BTreeMap<PathBuf, String>, leaving: &BTreeSet<PathBuf>) -> (Asks, Vec<String>) {
     let (mut keys, mut wrong) = (BTreeMap::new(), Vec::new());
     let mut endpoint = false;
-    for path in config_files(host) {
-        let table = fs::read_to_string(host.at(&path)).map_err(anyhow::Error::from).and_then(|text| Ok(text.parse::<Table>()?));
+    for path in config_files(host, coming, leaving) {
+        let text = coming.get(&path).cloned().map_or_else(|| fs::read_to_string(host.at(&path)), Ok);
+        let table = text.map_err(anyhow::Error::from).and_then(|text| Ok(text.parse::<Table>()?));
         match table {
             Ok(table) => {
                 endpoint |= path != Path::new(PINNED) && value(&table, "runtime", "endpoint").is_some();
@@ -125,14 +147,12 @@ pub fn collect_asks(host: &Host) -> (Asks, Vec<String>) {
     (asks, wrong)
 }
 
-fn config_files(host: &Host) -> Vec<PathBuf> {
-    let mut drop_ins: Vec<PathBuf> = fs::read_dir(host.at(Path::new(CONFIG_DROP_INS)))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(Path::new(CONFIG_DROP_INS).join(entry.ok()?.file_name())))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect();
-    drop_ins.sort();
+/// In the order in which they are read.
+fn config_files(host: &Host, coming: &BTreeMap<PathBuf, String>, leaving: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let entries = fs::read_dir(host.at(Path::new(CONFIG_DROP_INS))).into_iter().flatten();
+    let there = entries.filter_map(|entry| Some(Path::new(CONFIG_DROP_INS).join(entry.ok()?.file_name())));
+    let there = there.filter(|path| path.extension().is_some_and(|extension| extension == "toml") && !leaving.contains(path));
+    let drop_ins: BTreeSet<PathBuf> = there.chain(coming.keys().cloned()).collect();
     let file = PathBuf::from(CONFIG);
     let file = fs::symlink_metadata(host.at(&file)).is_ok().then_some(file);
     file.into_iter().chain(drop_ins).collect()
@@ -189,27 +209,61 @@ mod tests {
         (folder, host)
     }
 
+    fn asked(host: &Host) -> (Asks, Vec<String>) {
+        collect_asks(host, &BTreeMap::new(), &BTreeSet::new())
+    }
+
     #[test]
     fn the_configuration_is_asked_for_what_needs_rights_and_later_files_win() {
         let (_folder, host) = node();
         let write = |path: &str, text: &str| fs::write(host.at(Path::new(path)), text).expect("write");
-        assert_eq!(collect_asks(&host), (Asks::default(), vec![]));
+        assert_eq!(asked(&host), (Asks::default(), vec![]));
         write(CONFIG, "[memory]\ndrop_caches = \"all\"\nreclaim = \"1GiB\"\n[metrics]\ntextfile = \"/srv/metrics\"\n");
         write(&format!("{CONFIG_DROP_INS}/20.toml"), "[memory]\nreclaim = \"off\"\n[runtime]\nendpoint = \"unix:///x.sock\"\n");
-        let (asks, wrong) = collect_asks(&host);
+        let (asks, wrong) = asked(&host);
         assert_eq!((asks.drop_caches, asks.reclaim, asks.endpoint), (true, false, true));
         assert_eq!(asks.metrics, Some(("/srv/metrics".into(), false)));
         assert_eq!(wrong, [""; 0]);
         write(CONFIG, "[memory\n");
-        let (asks, wrong) = collect_asks(&host);
+        let (asks, wrong) = asked(&host);
         assert!(!asks.drop_caches && asks.unknown && wrong.len() == 1 && wrong[0].contains(CONFIG), "{wrong:?}");
+    }
+
+    #[test]
+    fn drop_ins_that_come_are_asked_too_and_those_that_leave_no_longer() {
+        let (_folder, host) = node();
+        let path = |name: &str| Path::new(CONFIG_DROP_INS).join(name);
+        fs::write(host.at(&path("20.toml")), "[memory]\nreclaim = \"1GiB\"\n").expect("write");
+        fs::write(host.at(&path("30.toml")), "[memory]\ndrop_caches = \"all\"\n").expect("write");
+        let coming = BTreeMap::from([(path("20.toml"), "[metrics]\ntextfile = \"/srv/metrics\"\n".into())]);
+        let (asks, wrong) = collect_asks(&host, &coming, &BTreeSet::from([path("20.toml"), path("30.toml")]));
+        assert_eq!(asks, Asks { metrics: Some(("/srv/metrics".into(), false)), ..Asks::default() });
+        assert_eq!(wrong, [""; 0]);
+    }
+
+    #[test]
+    fn reads_the_files_of_a_config_map_and_refuses_what_could_not_be_used() {
+        let folder = tempfile::tempdir().expect("folder");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("write");
+        fs::create_dir(folder.path().join("..data")).expect("what Kubernetes keeps there");
+        write(".hidden.toml", "nonsense");
+        write("README", "nonsense");
+        write("50-shop.toml", "[images]\nregistries = [\"registry.example.com\"]\n");
+        let drop_ins = read_drop_ins(folder.path()).expect("drop-ins");
+        assert_eq!(drop_ins.into_keys().collect::<Vec<_>>(), [Path::new(CONFIG_DROP_INS).join("50-shop.toml")]);
+        write("60.toml", "[images]\nregistry = [\"registry.example.com\"]\n");
+        let error = format!("{:#}", read_drop_ins(folder.path()).expect_err("a slip of the pen"));
+        assert!(error.contains("60.toml") && error.contains("registry"), "{error}");
+        fs::rename(folder.path().join("60.toml"), folder.path().join("10-installed.toml")).expect("rename");
+        assert!(format!("{:#}", read_drop_ins(folder.path()).expect_err("its name")).contains("another"));
+        assert!(read_drop_ins(&folder.path().join("missing")).is_err());
     }
 
     #[test]
     fn the_pin_of_an_installation_is_no_choice_of_a_person() {
         let (_folder, host) = node();
         fs::write(host.at(Path::new(PINNED)), "[runtime]\nendpoint = \"unix:///run/x.sock\"\n").expect("write");
-        assert!(!collect_asks(&host).0.endpoint);
+        assert!(!asked(&host).0.endpoint);
         assert_eq!(endpoint_to_pin(&host, &Options::default(), &Asks::default()), (Some("unix:///run/x.sock".into()), None));
         let said = Options { runtime_endpoint: Some("/run/y.sock".parse().expect("a socket")), ..Options::default() };
         assert_eq!(endpoint_to_pin(&host, &said, &Asks::default()).0.as_deref(), Some("unix:///run/y.sock"));

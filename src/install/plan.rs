@@ -84,6 +84,8 @@ pub struct Wish {
     pub schedule: Option<String>,
     /// The timers shall run.
     pub enable: bool,
+    /// Drop-ins of the configuration, by the path that each gets; without it those of an earlier installation stay.
+    pub drop_ins: Option<BTreeMap<PathBuf, String>>,
 }
 
 /// One step. A path is the node's own.
@@ -142,6 +144,7 @@ pub fn install(facts: &Facts, wish: &Wish) -> Plan {
     files.extend(unit_files(facts, wish, &units));
     files.extend(links(facts, wish, &units));
     files.extend(extras(facts, &mut notes));
+    files.extend(drop_ins(facts, wish));
     let (configuration, config) = configuration(facts, &mut notes);
     let old = facts.record.clone().unwrap_or_default();
     let ours: BTreeSet<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
@@ -241,6 +244,36 @@ fn extras(facts: &Facts, notes: &mut Vec<String>) -> Files {
         }
     }
     files
+}
+
+/// The drop-ins that are wished for, or else those that an earlier installation has put there.
+fn drop_ins(facts: &Facts, wish: &Wish) -> Files {
+    match &wish.drop_ins {
+        Some(texts) => texts.iter().map(|(path, text)| (path.clone(), Wanted::File(text.clone().into(), READABLE))).collect(),
+        None => earlier_drop_ins(facts).map(|(path, text)| (path.clone(), Wanted::File(text.clone(), READABLE))).collect(),
+    }
+}
+
+/// Those that are there of an earlier installation, with what is in them.
+pub fn earlier_drop_ins(facts: &Facts) -> impl Iterator<Item = (&PathBuf, &Vec<u8>)> {
+    let ours = facts.record.iter().flat_map(|record| &record.files).filter(|path| is_drop_in(path));
+    ours.filter_map(|path| match facts.files.get(path)? {
+        Present::File(text, _) => Some((path, text)),
+        Present::Link(_) | Present::Other => None,
+    })
+}
+
+/// Of the configuration, and not the pinned endpoint.
+fn is_drop_in(path: &Path) -> bool {
+    path.parent() == Some(Path::new(CONFIG_DROP_INS)) && path != Path::new(PINNED)
+}
+
+/// The first of these drop-ins whose place somebody else's file has.
+pub fn taken_place<'a>(facts: &Facts, drop_ins: &'a BTreeMap<PathBuf, String>) -> Option<&'a Path> {
+    let is_ours = |path: &PathBuf| facts.record.as_ref().is_some_and(|record| record.files.contains(path));
+    let is_same = |path: &PathBuf, text: &String| matches!(&facts.files[path], Present::File(there, _) if there == text.as_bytes());
+    let mut taken = drop_ins.iter().filter(|(path, text)| facts.files.contains_key(*path) && !is_ours(path) && !is_same(path, text));
+    taken.next().map(|(path, _)| path.as_path())
 }
 
 /// Files of the configuration, and the default that is now the one to compare with.
@@ -428,7 +461,7 @@ mod tests {
     }
 
     fn wish() -> Wish {
-        Wish { schedule: None, enable: true }
+        Wish { schedule: None, enable: true, drop_ins: None }
     }
 
     /// The node after the steps, as the next installation finds it.
@@ -495,6 +528,34 @@ mod tests {
         let unknown = Asks { unknown: true, ..Asks::default() };
         assert_eq!(install(&Facts { asks: unknown, ..facts.clone() }, &wish()).steps, []);
         assert_ne!(install(&facts, &wish()).steps, []);
+    }
+
+    #[test]
+    fn drop_ins_are_replaced_by_new_ones_and_stay_without() {
+        let path = |name: &str| Path::new(CONFIG_DROP_INS).join(name);
+        let with = |names: &[&str]| Wish {
+            drop_ins: Some(names.iter().map(|name| (path(name), format!("# {name}\n"))).collect()),
+            ..wish()
+        };
+        let first = after(facts(), &install(&facts(), &with(&["50-a.toml", "50-b.toml"])));
+        assert_eq!(first.files[&path("50-a.toml")], Present::File(b"# 50-a.toml\n".to_vec(), READABLE));
+        assert_eq!(install(&first, &wish()).steps, [], "an installation by hand leaves them");
+        let second = install(&first, &with(&["50-b.toml"]));
+        assert_eq!(second.steps, [Step::Remove(path("50-a.toml"))]);
+        let second = after(first, &second);
+        assert!(uninstall(&second, false, &[]).steps.contains(&Step::Remove(path("50-b.toml"))));
+    }
+
+    #[test]
+    fn a_drop_in_takes_no_place_of_a_file_that_somebody_else_has_put_there() {
+        let path = Path::new(CONFIG_DROP_INS).join("50-a.toml");
+        let wished = BTreeMap::from([(path.clone(), "# new\n".to_owned())]);
+        let with = |text: &str| Facts { files: [(path.clone(), Present::File(text.into(), READABLE))].into(), ..facts() };
+        assert_eq!(taken_place(&facts(), &wished), None);
+        assert_eq!(taken_place(&with("# new\n"), &wished), None);
+        assert_eq!(taken_place(&with("# theirs\n"), &wished), Some(path.as_path()));
+        let record = Some(Record { files: [path.clone()].into(), ..Record::default() });
+        assert_eq!(taken_place(&Facts { record, ..with("# an older one\n") }, &wished), None);
     }
 
     #[test]
