@@ -533,10 +533,8 @@ mod tests {
     #[test]
     fn drop_ins_are_replaced_by_new_ones_and_stay_without() {
         let path = |name: &str| Path::new(CONFIG_DROP_INS).join(name);
-        let with = |names: &[&str]| Wish {
-            drop_ins: Some(names.iter().map(|name| (path(name), format!("# {name}\n"))).collect()),
-            ..wish()
-        };
+        let with =
+            |names: &[&str]| Wish { drop_ins: Some(names.iter().map(|name| (path(name), format!("# {name}\n"))).collect()), ..wish() };
         let first = after(facts(), &install(&facts(), &with(&["50-a.toml", "50-b.toml"])));
         assert_eq!(first.files[&path("50-a.toml")], Present::File(b"# 50-a.toml\n".to_vec(), READABLE));
         assert_eq!(install(&first, &wish()).steps, [], "an installation by hand leaves them");

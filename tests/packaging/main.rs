@@ -6,6 +6,7 @@
 mod binary;
 mod deb;
 mod image;
+mod kubernetes;
 mod release;
 mod root;
 mod rpm;

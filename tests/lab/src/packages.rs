@@ -24,6 +24,11 @@ pub fn registry() -> Result<PathBuf> {
     Ok(fetched("registry")?.join("registry/usr/bin/docker-registry"))
 }
 
+/// What renders the manifests for Kubernetes.
+pub fn kustomize() -> Result<PathBuf> {
+    Ok(fetched("kustomize")?.join("kustomize/usr/bin/kustomize"))
+}
+
 /// The program inside the test images, see `tool.c`.
 pub fn tool() -> Result<PathBuf> {
     Ok(fetched("tool")?.join("tool"))
