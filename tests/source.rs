@@ -174,3 +174,18 @@ fn the_compiler_is_told_what_it_must_refuse() {
         assert!(disallowed.contains(path), "{path}");
     }
 }
+
+/// What the program would say after all is no use to those who look it up.
+#[test]
+fn each_message_that_operators_look_up_is_one_that_the_program_says() {
+    let readme = read(&root().join("README.md"));
+    let table = readme.split_once("| the journal says |").expect("the table").1.split_once("\n\n").expect("its end").0;
+    let said: String = sources(&root().join("src")).iter().map(|file| code(&read(file)).join("\n")).collect();
+    let messages: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(messages.len() >= 10, "{messages:?}");
+    for message in messages {
+        for part in message.split(['…', ':']).map(str::trim).filter(|part| part.len() > 3) {
+            assert!(said.contains(part), "the program never says {part:?} of {message:?}");
+        }
+    }
+}
