@@ -24,6 +24,11 @@ pub struct Cli {
     #[arg(short = 'y', long)]
     pub yes: bool,
 
+    /// For the unit: where a timer started the run, wait for this node's part of so long, and until the machine has been up
+    /// for long enough
+    #[arg(long, value_name = "DURATION", hide = true)]
+    pub splay: Option<Span>,
+
     /// The options that every command knows
     #[command(flatten)]
     pub options: Options,
@@ -44,10 +49,49 @@ pub enum Verb {
     Observe,
     /// The effective configuration and where each value came from; checks it
     Config,
+    /// Put this program, its units and a configuration onto this node, or one whose file system is mounted
+    Install(Install),
+    /// Take off what install put there
+    Uninstall(Uninstall),
+}
+
+/// What `install` knows besides; `--runtime-endpoint` is written down for timer and people alike.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Install {
+    /// The node's root folder: another system, or the host as a container with its process namespace sees it
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// When to clean up, as systemd.time(7) has it [default: Sun *-*-* 12:12:00]
+    #[arg(long, value_name = "CALENDAR")]
+    pub schedule: Option<String>,
+    /// Put the *.toml files of this folder into /etc/nuke-images/config.d, in place of those that it put there before
+    #[arg(long, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+    /// Put everything in place, but don't let the timers run
+    #[arg(long)]
+    pub no_enable: bool,
+    /// Print what would be done, change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// What `uninstall` knows besides.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Uninstall {
+    /// As for install
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Configuration and state too
+    #[arg(long)]
+    pub purge: bool,
+    /// Print what would be done, change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// What every command knows.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are options, each by itself")]
 pub struct Options {
     /// Images of this registry may go: exact host, with its port if it has one. Repeatable
     #[arg(long, value_name = "HOST", global = true, help_heading = "What may go")]
@@ -79,6 +123,9 @@ pub struct Options {
     /// Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+    /// For the units: a node without a runtime is no error
+    #[arg(long, hide = true, global = true)]
+    pub if_runtime: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub output: Format,

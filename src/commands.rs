@@ -18,6 +18,7 @@ use crate::execute::crictl::CrictlStore;
 use crate::execute::ctr::CtrStore;
 use crate::execute::{Executor, Store};
 use crate::files::RunLock;
+use crate::install::{self, BadSchedule, Busy};
 use crate::inventory::{Inventory, SCHEMA_VERSION};
 use crate::journal::{log_observed_only, log_removal, log_summary, log_verdicts};
 use crate::kubelet::collect_kubelet;
@@ -30,10 +31,11 @@ use crate::process::{Failure, Runner, SystemRunner};
 use crate::report::{Execution, Outcome, Report, Run};
 use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
-use crate::runtime::{self, Found};
+use crate::runtime::{self, Found, NoRuntime};
 use crate::signals::Interrupt;
 use crate::state::{self, State};
-use crate::units::{Timestamp, human_bytes};
+use crate::turn::{self, Turn};
+use crate::units::{Timestamp, escaped, human_bytes};
 
 const LOCK: &str = "/run/nuke-images/lock";
 
@@ -86,6 +88,12 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
     if error.chain().any(|cause| cause.downcast_ref::<ConfigError>().is_some()) {
         return (Ended::Misused, Some("mend it, and let nuke-images config check it"));
     }
+    if error.chain().any(<dyn std::error::Error>::is::<BadSchedule>) {
+        return (Ended::Misused, Some("systemd-analyze calendar tries one; systemd.time(7) describes them"));
+    }
+    if error.chain().any(<dyn std::error::Error>::is::<Busy>) {
+        return (Ended::Locked, None);
+    }
     let denied = |cause: &(dyn std::error::Error + 'static)| {
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
         kind == Some(io::ErrorKind::PermissionDenied)
@@ -96,21 +104,71 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
 
 /// Does what the command line says.
 pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
-    if let Some(flag) = [("--dry-run", cli.dry_run), ("--yes", cli.yes)].iter().find(|(_, is_set)| *is_set && cli.command.is_some()) {
-        return Err(ConfigError(format!("{} belongs to a clean-up, not to another command", flag.0)).into());
+    // `install` and `uninstall` can be tried; nothing else beside a clean-up has these.
+    let may_be_tried = matches!(cli.command, None | Some(Verb::Install(_) | Verb::Uninstall(_)));
+    if (cli.dry_run && !may_be_tried) || (cli.yes && cli.command.is_some()) {
+        let option = if cli.dry_run { "--dry-run" } else { "--yes" };
+        return Err(ConfigError(format!("{option} belongs to a clean-up, not to another command")).into());
     }
+    run_verb(cli, surroundings, interrupt).map(|ended| ended.heeding(interrupt))
+}
+
+fn run_verb(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
+    let on_the_node = |act: &dyn Fn(&Session) -> Result<Ended>| on_the_node(cli, surroundings, interrupt, act);
+    match &cli.command {
+        None if cli.dry_run => on_the_node(&|session| session.dry_run()),
+        None => on_the_node(&|session| session.clean_up(cli.yes)),
+        Some(Verb::Plan { inventory: None }) => on_the_node(&|session| session.dry_run()),
+        Some(Verb::Plan { inventory: Some(file) }) => on_the_node(&|session| session.plan_saved(file)),
+        Some(Verb::Inventory) => on_the_node(&|session| session.inventory()),
+        Some(Verb::Observe) => on_the_node(&|session| session.observe()),
+        Some(Verb::Config) => on_the_node(&|session| session.show_config()),
+        Some(Verb::Install(args)) => {
+            let dry_run = cli.dry_run || args.dry_run;
+            onto_the_node(cli, &|tell| install::install(args, &cli.options, &unattended(), dry_run, tell))
+        }
+        Some(Verb::Uninstall(args)) => {
+            let dry_run = cli.dry_run || args.dry_run;
+            onto_the_node(cli, &|tell| install::uninstall(args, &unattended(), dry_run, tell))
+        }
+    }
+}
+
+fn on_the_node(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt, act: &dyn Fn(&Session) -> Result<Ended>) -> Result<Ended> {
+    match wait_for_turn(cli, surroundings, interrupt)? {
+        Turn::Come => {}
+        Turn::Interrupted => return Ok(Ended::Interrupted),
+        Turn::Disabled => return Ok(Ended::Done),
+    }
+    // Once more after the wait: what was changed meanwhile counts.
     let config = config::load(cli.options.config.as_deref(), flags(&cli.options))?;
     let session = Session { options: &cli.options, config: &config, surroundings, interrupt, started_at: now() };
-    let ended = match &cli.command {
-        None if cli.dry_run => session.dry_run(),
-        None => session.clean_up(cli.yes),
-        Some(Verb::Plan { inventory: None }) => session.dry_run(),
-        Some(Verb::Plan { inventory: Some(file) }) => session.plan_saved(file),
-        Some(Verb::Inventory) => session.inventory(),
-        Some(Verb::Observe) => session.observe(),
-        Some(Verb::Config) => session.show_config(),
+    match act(&session) {
+        Err(error) if cli.options.if_runtime && error.is::<NoRuntime>() => {
+            session.tell("there is no runtime on this node, so there is nothing to do");
+            Ok(Ended::Done)
+        }
+        ended => ended,
+    }
+}
+
+fn wait_for_turn(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Turn> {
+    let Some(splay) = &cli.splay else {
+        return Ok(Turn::Come);
     };
-    ended.map(|ended| ended.heeding(interrupt))
+    let config = config::load(cli.options.config.as_deref(), flags(&cli.options))?;
+    Ok(turn::wait(turn::is_timers(surroundings.timer_fired, now()), splay.0, config.settings.safety.min_uptime.0, interrupt))
+}
+
+fn onto_the_node(cli: &Cli, act: &dyn Fn(install::Tell) -> Result<()>) -> Result<Ended> {
+    let quiet = cli.options.quiet;
+    act(&mut |line| if quiet { Ok(()) } else { write_out(&format!("{}\n", escaped(line))) })?;
+    Ok(Ended::Done)
+}
+
+/// Deaf to signals: an installation that was begun comes to its end.
+fn unattended() -> SystemRunner {
+    SystemRunner { interrupt: Interrupt::default() }
 }
 
 #[expect(clippy::disallowed_methods, reason = "time enters here")]

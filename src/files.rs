@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ pub struct RunLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 impl RunLock {
     /// Takes the lock; `None` if another run holds it.
     pub fn take(path: &Path) -> Result<Option<Self>> {
-        let folder = path.parent().unwrap_or(Path::new("/"));
+        let folder = folder_of(path);
         make_folder(folder)?;
         let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW).open(path);
         let file = open.with_context(|| format!("open the lock {}", path.display()))?;
@@ -51,10 +51,21 @@ pub fn read_text(path: &Path, cap: u64) -> io::Result<String> {
 
 /// Replaces `path` with `bytes`, readable by root alone: after a crash at any instant the old or the new text is there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    make_folder(folder)?;
-    let draft = path.with_extension("new");
-    let result = write_synced(&draft, bytes).and_then(|()| fs::rename(&draft, path)).and_then(|()| File::open(folder)?.sync_all());
+    make_folder(folder_of(path))?;
+    write_draft(path, bytes, 0o600)?;
+    put_in_place(path)
+}
+
+/// What a file is called until it is whole.
+pub fn draft_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    folder_of(path).join(format!(".{name}.draft"))
+}
+
+/// Writes the draft of `path`, whole and synced, in a folder that is there.
+pub fn write_draft(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let draft = draft_of(path);
+    let result = write_synced(&draft, bytes, mode);
     if result.is_err() {
         // What is left of a draft on a full disk is in the way; the error that matters is the first one.
         _ = fs::remove_file(&draft);
@@ -62,13 +73,29 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     result.with_context(|| format!("write {}", path.display()))
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Makes the draft of `path` the file itself, in one step.
+pub fn put_in_place(path: &Path) -> Result<()> {
+    let draft = draft_of(path);
+    let result = fs::rename(&draft, path).and_then(|()| File::open(folder_of(path))?.sync_all());
+    if result.is_err() {
+        _ = fs::remove_file(&draft);
+    }
+    result.with_context(|| format!("write {}", path.display()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
+    // Whatever the umask is.
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
 }
 
@@ -129,6 +156,6 @@ mod tests {
         fs::create_dir(&path).expect("folder");
         let error = write_atomically(&path, b"one").expect_err("a folder");
         assert!(format!("{error:#}").contains("state.json"));
-        assert!(!path.with_extension("new").exists());
+        assert!(!draft_of(&path).exists());
     }
 }

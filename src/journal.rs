@@ -1,4 +1,4 @@
-//! The story of a run, as log entries with fields: what each removal came to, and one entry that sums the run up.
+//! The story of a run, as log entries that read by themselves and have fields: what each removal came to, and one entry that sums the run up.
 //!
 //! The IDs are those of `systemd/nuke-images.catalog`, which explains each kind of entry on the node.
 
@@ -6,8 +6,8 @@ use crate::inventory::Inventory;
 use crate::plan::{Plan, Removal};
 use crate::policy::Verdict;
 use crate::reference::Reference;
-use crate::report::{Outcome, Report};
-use crate::units::printable;
+use crate::report::{Outcome, Report, Summary};
+use crate::units::{human_bytes, printable};
 
 /// Of the entry that sums a run up; one query shows the whole fleet.
 const SUMMARY: &str = "6d1f3ad0c2f94e0f8f3b1c0e6a54d7b2";
@@ -46,6 +46,7 @@ pub fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, 
         Verdict::Remove(reason, _) => reason.key(),
     };
     let image = &inventory.images[removal.position];
+    let name = image.display_name();
     let references = joined(&removal.references);
     // What came free can be measured for a whole run alone; of one image it is what nothing else holds.
     let reclaimed = match outcome {
@@ -54,15 +55,15 @@ pub fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, 
     };
     macro_rules! entry {
         ($level:ident, $message:literal, $error:expr) => {
-            tracing::$level!(message_id = REMOVAL, image = %printable(image.display_name()), image_id = %removal.id, references, reason,
+            tracing::$level!(message_id = REMOVAL, image = %printable(name), image_id = %removal.id, references, reason,
                 outcome = outcome.key(), reclaimed_bytes = reclaimed, error = $error, $message)
         };
     }
     match outcome {
-        Outcome::Removed => entry!(info, "removed an image", ""),
-        Outcome::Gone => entry!(info, "an image was removed by somebody else", ""),
-        Outcome::Spared(why) => entry!(info, "spared an image", why),
-        Outcome::Failed(why) => entry!(error, "an image could not be removed", why),
+        Outcome::Removed => entry!(info, "removed an image: {name}: {reason}", ""),
+        Outcome::Gone => entry!(info, "an image was removed by somebody else: {name}", ""),
+        Outcome::Spared(why) => entry!(info, "spared an image: {name}: {why}", why),
+        Outcome::Failed(why) => entry!(error, "an image could not be removed: {name}: {why}", why),
         Outcome::NotAttempted(_) => {}
     }
 }
@@ -83,8 +84,22 @@ pub fn log_summary(report: &Report) {
         failed = summary.failed,
         reclaimed_bytes = summary.reclaimed_bytes,
         seconds = report.finished_at.since(report.started_at).map_or(0, |d| d.as_secs()),
-        "run finished"
+        "run finished: {}",
+        in_words(summary)
     );
+}
+
+/// `removed 3 of 12 images, 1.2 GiB came free`, and what else there is to say.
+fn in_words(summary: &Summary) -> String {
+    let more = [
+        ("failed", summary.failed),
+        ("spared", summary.spared),
+        ("removed by somebody else", summary.gone),
+        ("not attempted", summary.not_attempted),
+    ];
+    let more = more.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!(", {count} {what}"));
+    let freed = human_bytes(summary.reclaimed_bytes);
+    format!("removed {} of {} images, {freed} came free{}", summary.removed, summary.images, more.collect::<String>())
 }
 
 fn joined(references: &[Reference]) -> String {

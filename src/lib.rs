@@ -20,11 +20,15 @@ pub mod runtime;
 pub mod signals;
 pub mod state;
 pub mod static_pods;
+pub mod turn;
 pub mod uses;
 
 // Facts in, acts out.
 pub mod collect;
 pub mod execute;
+
+// The program itself: onto a node and off it.
+pub mod install;
 
 // What a person meets.
 pub mod cli;

@@ -10,6 +10,8 @@
 //! CRI-O and cri-dockerd are reached through `crictl` alone.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -18,7 +20,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 use std::{io, thread};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::kubelet::Kubelet;
@@ -194,6 +196,18 @@ pub struct Wanted {
     pub trusted_dirs: Vec<PathBuf>,
 }
 
+/// Nothing on this node is or was a runtime, and nobody names one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NoRuntime(String);
+
+impl fmt::Display for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoRuntime {}
+
 /// Finds the runtime that is meant and the programs to reach it.
 pub fn find(wanted: &Wanted, kubelet: &Kubelet) -> Result<Found> {
     let socket = which_socket(wanted, kubelet)?;
@@ -229,7 +243,7 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
 }
 
 /// The user's socket, else the kubelet's, else the only one that answers.
-fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
+pub fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
     if let Some(endpoint) = &wanted.endpoint {
         return socket_path(endpoint);
     }
@@ -244,7 +258,7 @@ fn which_socket(wanted: &Wanted, kubelet: &Kubelet) -> Result<PathBuf> {
     let mut seen = BTreeSet::new();
     answering.retain(|socket| seen.insert(real(Path::new(socket))));
     match answering[..] {
-        [] => bail!("no runtime answers on {} (name its socket with --runtime-endpoint)", sockets.join(", ")),
+        [] => Err(none_answers(&sockets, wanted.kind.is_some())),
         [socket] => Ok(socket.into()),
         _ => bail!(
             "more than one runtime answers, and nothing tells which one the kubelet uses: {} (name it with --runtime-endpoint)",
@@ -270,6 +284,14 @@ fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
+/// A socket that nobody listens on, or a folder of images without a daemon, is a runtime that is down.
+fn none_answers(sockets: &[&str], is_named: bool) -> anyhow::Error {
+    let text = format!("no runtime answers on {} (name its socket with --runtime-endpoint)", sockets.join(", "));
+    let was_there =
+        sockets.iter().any(|socket| fs::symlink_metadata(socket).is_ok()) || DISTRIBUTIONS.iter().any(|row| Path::new(row.data).is_dir());
+    if is_named || was_there { anyhow!(text) } else { NoRuntime(text).into() }
+}
+
 fn socket_path(endpoint: &str) -> Result<PathBuf> {
     let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
     if !path.starts_with('/') {
@@ -290,7 +312,7 @@ fn row_of(socket: &Path, kind: Option<Kind>) -> &'static Distribution {
 
 /// What listens on the socket, by the name of its process.
 fn kind_of_process(pid: i32) -> Option<Kind> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Kind::of_name(name.trim_end())
 }
 

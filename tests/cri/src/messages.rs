@@ -512,7 +512,22 @@ pub struct ContainerConfig {
 /// Has to be there, even empty.
 #[derive(Clone, PartialEq, Message, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct LinuxContainerConfig {}
+pub struct LinuxContainerConfig {
+    #[prost(message, optional, tag = "2")]
+    pub security_context: Option<LinuxContainerSecurityContext>,
+}
+
+/// What a container is kept apart by.
+#[derive(Clone, PartialEq, Message, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinuxContainerSecurityContext {
+    #[prost(bool, tag = "2")]
+    pub privileged: bool,
+    #[prost(message, optional, tag = "3")]
+    pub namespace_options: Option<NamespaceOption>,
+    #[prost(bool, tag = "7")]
+    pub readonly_rootfs: bool,
+}
 
 /// Asks for a pod.
 #[derive(Clone, PartialEq, Message)]
@@ -567,6 +582,8 @@ pub struct LinuxPodSandboxConfig {
 pub struct LinuxSandboxSecurityContext {
     #[prost(message, optional, tag = "1")]
     pub namespace_options: Option<NamespaceOption>,
+    #[prost(bool, tag = "6")]
+    pub privileged: bool,
 }
 
 /// Whose namespaces a pod has.

@@ -5,6 +5,7 @@
 //! On the machine itself it leaves one folder and, while containers run, one cgroup; both go with it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -368,19 +369,6 @@ impl Containerd {
         let devices = || output(Command::new("losetup").arg("--associated").arg(file));
         wait_for("the lab's disk to be unmounted", || Ok(devices()?.is_empty().then_some(())))
     }
-
-    /// A cgroup can go only when the last of its processes has: they are dying when this is asked.
-    fn remove_cgroups(&self) -> Result<()> {
-        let name = self.folder().file_name().expect("a folder under /tmp");
-        let v1 = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|controller| controller.path());
-        let own: Vec<_> = v1.chain([PathBuf::from("/sys/fs/cgroup")]).map(|hierarchy| hierarchy.join(name)).collect();
-        wait_for("the lab's cgroups to be empty", || {
-            for folder in &own {
-                remove_folders(folder);
-            }
-            Ok(own.iter().all(|folder| !folder.exists()).then_some(()))
-        })
-    }
 }
 
 impl Drop for Containerd {
@@ -396,7 +384,8 @@ impl Drop for Containerd {
         for daemon in &mut self.daemons {
             let _ = daemon.wait();
         }
-        for error in [self.remove_cgroups(), self.release_disk()].into_iter().filter_map(Result::err) {
+        let cgroups = self.folder().file_name().map_or(Ok(()), remove_cgroups);
+        for error in [cgroups, self.release_disk()].into_iter().filter_map(Result::err) {
             eprintln!("{error:#}");
         }
     }
@@ -436,6 +425,18 @@ fn background(command: &mut Command, folder: &Path, log: &str) -> Result<Child> 
     log.set_permissions(Permissions::from_mode(0o600))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     command.spawn().with_context(|| format!("start {command:?}"))
+}
+
+/// Removes the cgroup of that name. It can go only when the last of its processes has: they are dying when this is asked.
+pub(crate) fn remove_cgroups(name: &OsStr) -> Result<()> {
+    let v1 = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|controller| controller.path());
+    let own: Vec<_> = v1.chain([PathBuf::from("/sys/fs/cgroup")]).map(|hierarchy| hierarchy.join(name)).collect();
+    wait_for("the lab's cgroups to be empty", || {
+        for folder in &own {
+            remove_folders(folder);
+        }
+        Ok(own.iter().all(|folder| !folder.exists()).then_some(()))
+    })
 }
 
 /// Removes a tree of cgroups: folders whose files the kernel owns.

@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -511,6 +511,12 @@ pub struct Run {
 }
 
 impl Run {
+    pub(crate) fn of(output: &Output) -> Result<Self> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).context("read what it wrote");
+        let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or_default());
+        Ok(Self { code, stdout: text(&output.stdout)?, stderr: text(&output.stderr)? })
+    }
+
     /// The one JSON object on stdout; on a terminal what went to stderr stands before it.
     pub fn json(&self) -> Result<Value> {
         let start = self.stdout.find("{\r\n").unwrap_or_default();

@@ -24,9 +24,19 @@ pub fn registry() -> Result<PathBuf> {
     Ok(fetched("registry")?.join("registry/usr/bin/docker-registry"))
 }
 
+/// What renders the manifests for Kubernetes.
+pub fn kustomize() -> Result<PathBuf> {
+    Ok(fetched("kustomize")?.join("kustomize/usr/bin/kustomize"))
+}
+
 /// The program inside the test images, see `tool.c`.
 pub fn tool() -> Result<PathBuf> {
     Ok(fetched("tool")?.join("tool"))
+}
+
+/// The unpacked system of that suite: systemd, containerd and what they need.
+pub fn system(suite: &str) -> Result<PathBuf> {
+    Ok(fetched(suite)?.join(format!("box-{suite}")))
 }
 
 /// The program named in `CRICTL`, or else the tests' own.

@@ -1,0 +1,135 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_nuke_images_global_optspecs
+    string join \n n/dry-run y/yes registry= include= all exclude= min-age= keep-unpullable= runtime-endpoint= runtime= namespace= config= o/output= color= v/verbose q/quiet h/help V/version
+end
+
+function __fish_nuke_images_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_nuke_images_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_nuke_images_using_subcommand
+    set -l cmd (__fish_nuke_images_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -s n -l dry-run -d 'Print the plan, change nothing, write no state'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -s y -l yes -d 'Don\'t ask; needed where there is no terminal'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -s V -l version -d 'Print version'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "inventory" -d 'What is on the node: images, who uses them, sizes, ages'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "plan" -d 'The verdicts, from this node or from a saved inventory'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "observe" -d 'Record what is in use now, remove nothing'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "config" -d 'The effective configuration and where each value came from; checks it'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l inventory -d 'A file that `nuke-images inventory --output json` wrote; needs no root' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "inventory" -d 'What is on the node: images, who uses them, sizes, ages'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "plan" -d 'The verdicts, from this node or from a saved inventory'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "observe" -d 'Record what is in use now, remove nothing'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "config" -d 'The effective configuration and where each value came from; checks it'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
