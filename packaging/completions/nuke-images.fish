@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_nuke_images_global_optspecs
-    string join \n n/dry-run y/yes registry= include= all exclude= min-age= keep-unpullable= runtime-endpoint= runtime= namespace= config= o/output= color= v/verbose q/quiet h/help V/version
+    string join \n n/dry-run y/yes splay= registry= include= all exclude= min-age= keep-unpullable= runtime-endpoint= runtime= namespace= config= if-runtime o/output= color= v/verbose q/quiet h/help V/version
 end
 
 function __fish_nuke_images_needs_command
@@ -24,6 +24,7 @@ function __fish_nuke_images_using_subcommand
     contains -- $cmd[1] $argv
 end
 
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l splay -d 'For the unit: where a timer started the run, wait for this node\'s part of so long, and until the machine has been up for long enough' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
@@ -42,6 +43,7 @@ never\t'Never'"
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -s n -l dry-run -d 'Print the plan, change nothing, write no state'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -s y -l yes -d 'Don\'t ask; needed where there is no terminal'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l if-runtime -d 'For the units: a node without a runtime is no error'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -s v -l verbose -d 'Log more: every verdict and every program started'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -s q -l quiet -d 'Log errors only, and print no table'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -50,6 +52,8 @@ complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "inventory" 
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "plan" -d 'The verdicts, from this node or from a saved inventory'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "observe" -d 'Record what is in use now, remove nothing'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "config" -d 'The effective configuration and where each value came from; checks it'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "install" -d 'Put this program, its units and a configuration onto this node, or one whose file system is mounted'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "uninstall" -d 'Take off what install put there'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
@@ -67,6 +71,7 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l co
 always\t'Always'
 never\t'Never'"
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l if-runtime -d 'For the units: a node without a runtime is no error'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -s v -l verbose -d 'Log more: every verdict and every program started'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -s q -l quiet -d 'Log errors only, and print no table'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -87,6 +92,7 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l color -
 always\t'Always'
 never\t'Never'"
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l if-runtime -d 'For the units: a node without a runtime is no error'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -s v -l verbose -d 'Log more: every verdict and every program started'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -s q -l quiet -d 'Log errors only, and print no table'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -106,6 +112,7 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l colo
 always\t'Always'
 never\t'Never'"
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l if-runtime -d 'For the units: a node without a runtime is no error'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s v -l verbose -d 'Log more: every verdict and every program started'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s q -l quiet -d 'Log errors only, and print no table'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -125,11 +132,61 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l color
 always\t'Always'
 never\t'Never'"
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l if-runtime -d 'For the units: a node without a runtime is no error'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s v -l verbose -d 'Log more: every verdict and every program started'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s q -l quiet -d 'Log errors only, and print no table'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "inventory" -d 'What is on the node: images, who uses them, sizes, ages'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "plan" -d 'The verdicts, from this node or from a saved inventory'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "observe" -d 'Record what is in use now, remove nothing'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "config" -d 'The effective configuration and where each value came from; checks it'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l root -d 'The node\'s root folder: another system, or the host as a container with its process namespace sees it' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l schedule -d 'When to clean up, as systemd.time(7) has it [default: Sun *-*-* 12:12:00]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l no-enable -d 'Put everything in place, but don\'t let the timers run'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -s n -l dry-run -d 'Print what would be done, change nothing'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l if-runtime -d 'For the units: a node without a runtime is no error'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l root -d 'As for install' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l purge -d 'Configuration and state too'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -s n -l dry-run -d 'Print what would be done, change nothing'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l if-runtime -d 'For the units: a node without a runtime is no error'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "inventory" -d 'What is on the node: images, who uses them, sizes, ages'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "plan" -d 'The verdicts, from this node or from a saved inventory'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "observe" -d 'Record what is in use now, remove nothing'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "config" -d 'The effective configuration and where each value came from; checks it'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "install" -d 'Put this program, its units and a configuration onto this node, or one whose file system is mounted'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "uninstall" -d 'Take off what install put there'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

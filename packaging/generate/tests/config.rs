@@ -57,11 +57,10 @@ impl Line {
 
     /// The configuration of this line alone, or what is wrong with it.
     fn alone(&self) -> Result<Config, String> {
-        let folder = std::env::temp_dir().join(format!("nuke-images-config-{}-{}", std::process::id(), self.key()));
-        fs::write(&folder, format!("[{}]\n{}\n", self.section, self.text)).expect("write a configuration");
-        let config = load(Some(&folder), Vec::new());
-        fs::remove_file(&folder).expect("remove it");
-        config.map_err(|error| error.to_string())
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.toml");
+        fs::write(&file, format!("[{}]\n{}\n", self.section, self.text)).expect("write a configuration");
+        load(Some(&file), Vec::new()).map_err(|error| error.to_string())
     }
 }
 
