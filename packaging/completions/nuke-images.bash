@@ -305,7 +305,7 @@ _nuke__images() {
             return 0
             ;;
         nuke__subcmd__images__subcmd__install)
-            opts="-n -o -v -q -h --root --schedule --no-enable --dry-run --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
+            opts="-n -o -v -q -h --root --schedule --config-dir --no-enable --dry-run --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -316,6 +316,10 @@ _nuke__images() {
                     return 0
                     ;;
                 --schedule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -138,6 +138,7 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s q -l 
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l root -d 'The node\'s root folder: another system, or the host as a container with its process namespace sees it' -r -F
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l schedule -d 'When to clean up, as systemd.time(7) has it [default: Sun *-*-* 12:12:00]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l config-dir -d 'Put the *.toml files of this folder into /etc/nuke-images/config.d, in place of those that it put there before' -r -F
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
