@@ -159,7 +159,7 @@ impl Cluster {
         Ok(self.machine.run(&["systemctl", "is-active", unit])?.stdout.trim().to_owned())
     }
 
-    fn unused(&self, name: &str) -> Result<Stored> {
+    fn pull(&self, name: &str) -> Result<Stored> {
         self.machine.pull(&Image::new(&format!("registry.example.com/{name}")).content(name), Duration::from_hours(24))
     }
 }
@@ -188,7 +188,8 @@ fn the_installer_as_a_privileged_pod_installs_upgrades_during_a_run_and_uninstal
     ensure!(code != 0 && said.contains("50-cluster.toml:2"), "{code}: {said}");
     assert_eq!(machine.read("/etc/nuke-images/config.d/50-cluster.toml")?, CLUSTER, "a refused configuration leaves the old one");
 
-    let unused = cluster.unused("unused:1")?;
+    let (used, unused) = (cluster.pull("used:1")?, cluster.pull("unused:1")?);
+    machine.run_container(used.name(), "container-1")?;
     machine.write("/usr/local/sbin/slow-ctr", SLOW_CTR)?;
     machine.sh("chmod 755 /usr/local/sbin/slow-ctr; cp /usr/local/bin/nuke-images /root/older")?;
     machine.write("/etc/nuke-images/config.d/60-test.toml", "[runtime]\nctr = \"/usr/local/sbin/slow-ctr\"\n")?;
@@ -203,7 +204,7 @@ fn the_installer_as_a_privileged_pod_installs_upgrades_during_a_run_and_uninstal
     assert_eq!(cluster.state_of("nuke-images.service")?, "activating", "the run goes on");
     machine.write("/var/lib/nuke-images/go", "")?;
     machine.wait_for("the run to end", || Ok((cluster.state_of("nuke-images.service")? == "inactive").then_some(())))?;
-    ensure!(!machine.has(&unused)?, "the run that was going on has come to its end");
+    ensure!(machine.has(&used)? && !machine.has(&unused)?, "the run that was going on has come to its end");
 
     machine.sh("rm /etc/nuke-images/config.d/60-test.toml")?;
     let (code, said) = cluster.installs("uninstall", "2", &[])?;

@@ -115,6 +115,7 @@ impl BootedMachine {
         write("usr/local/sbin/runc", RUNC, 0o755)?;
         write("etc/resolv.conf", "", 0o644)?;
         write("etc/hostname", "node-1\n", 0o644)?;
+        write("etc/hosts", "127.0.0.1 localhost node-1\n", 0o644)?;
         write("etc/machine-id", "0123456789abcdef0123456789abcdef\n", 0o444)
     }
 
