@@ -113,18 +113,21 @@ mod tests {
     }
 
     #[test]
-    fn the_default_configuration_is_valid_and_says_the_defaults() {
+    fn the_default_configuration_is_valid_and_sets_nothing_but_a_gentler_pace() {
         let folder = tempfile::tempdir().expect("folder");
         let written = |text: &str| {
             let file = folder.path().join("config.toml");
             std::fs::write(&file, text).expect("write");
             crate::config::load(Some(&file), vec![]).map(|config| config.settings)
         };
-        let defaults = toml::Table::try_from(written("").expect("empty")).expect("a table");
+        let pace = "[images]\nunused_for = \"24h\"\n[pace]\ndelay = \"1s\"\nmax_duration = \"20m\"\n";
+        let gentle = toml::Table::try_from(written(pace).expect("a pace")).expect("a table");
         let shipped = toml::Table::try_from(written(DEFAULT_CONFIG).expect("the default")).expect("a table");
-        assert_eq!(shipped, defaults);
+        assert_eq!(shipped, gentle);
         // Each key that it names is one, with a value that may stand there.
-        let uncommented = DEFAULT_CONFIG.lines().map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")).unwrap_or(line));
+        let uncommented = DEFAULT_CONFIG.lines().map(|line| {
+            line.strip_prefix("# for example: ").or_else(|| line.strip_prefix('#')).filter(|line| !line.starts_with(' ')).unwrap_or(line)
+        });
         written(&uncommented.collect::<Vec<_>>().join("\n")).expect("what is commented out");
     }
 
