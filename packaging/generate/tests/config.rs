@@ -46,7 +46,7 @@ fn lines() -> Vec<Line> {
     let (mut section, mut lines) = (String::new(), Vec::new());
     for line in file.lines().filter(|line| !line.is_empty()) {
         if let Some(name) = line.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-            section = name.to_owned();
+            name.clone_into(&mut section);
             continue;
         }
         let (kind, text) = match (line.strip_prefix(EXAMPLE), line.strip_prefix('#')) {
@@ -85,7 +85,7 @@ fn each_commented_default_is_the_real_one_and_none_is_left_out() {
 
 #[test]
 fn the_whole_file_would_be_accepted_with_nothing_commented_out() {
-    let text: String = lines().iter().map(|line| format!("{}.{}\n", line.section, line.text)).collect();
+    let text = lines().iter().map(|line| format!("{}.{}", line.section, line.text)).collect::<Vec<_>>().join("\n");
     let file = std::env::temp_dir().join(format!("nuke-images-config-{}", std::process::id()));
     fs::write(&file, &text).expect("write a configuration");
     let config = load(Some(&file), Vec::new());
