@@ -61,6 +61,10 @@ fn print_surroundings(state: &State) -> Result<()> {
     println!("\n{} unused images of three references each, and what a pod needs", state.count());
     println!("load before: {} on {cores} cores, kernel {}", load()?, read("/proc/sys/kernel/osrelease")?);
     println!("ext4 in a file; {}", state.versions()?);
+    match std::env::var_os("STATIC").filter(|value| !value.is_empty()) {
+        Some(_) => println!("nuke-images as it is shipped: static, with musl"),
+        None => println!("nuke-images as cargo builds it here, with the machine's C library"),
+    }
     match std::env::var_os("CRICTL") {
         Some(_) => println!("crictl as CRICTL names it"),
         None => println!("crictl is the tests' own client: crictl's own ways are left out"),
