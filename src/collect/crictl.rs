@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -98,11 +99,18 @@ impl Users {
         Ok(())
     }
 
-    /// Images that are mounted, by what the mount tells of them.
-    pub fn add_mounts(&mut self, mounts: &[(String, String)], index: &NameIndex) {
-        for (pod, image) in mounts {
-            let user = User { kind: UserKind::ImageVolume, id: pod.clone(), pod: None };
-            self.add(&user, std::iter::once(image.as_str()), index);
+    /// Images that containerd, whose process is `daemon`, has mounted as volumes.
+    pub fn add_mounts(&mut self, daemon: Option<i32>, index: &NameIndex) {
+        match volumes_mounted_by_containerd(daemon) {
+            Ok(mounts) => {
+                for (pod, image) in mounts {
+                    let user = User { kind: UserKind::ImageVolume, id: pod, pod: None };
+                    self.add(&user, std::iter::once(image.as_str()), index);
+                }
+            }
+            Err(error) => {
+                self.blind.get_or_insert(format!("which images containerd has mounted can't be told: {error:#}"));
+            }
         }
     }
 
@@ -145,7 +153,7 @@ impl Listing {
         let mut gaps = Vec::new();
         match found.kind {
             Kind::Containerd => {
-                users.add_mounts(&volumes_mounted_by_containerd(found.daemon), &index);
+                users.add_mounts(found.daemon, &index);
                 let known: BTreeSet<&str> =
                     listed.containers.iter().map(|c| c.id.as_str()).chain(listed.sandboxes.iter().map(|s| s.id.as_str())).collect();
                 users.blind = users.blind.or(stranger(settings, &known));
@@ -226,7 +234,7 @@ fn origin(name: &Reference) -> Option<Origin> {
 }
 
 /// The time of the file in which each runtime keeps the manifest or the record of an image.
-fn pulled_at(image: &Image, kind: Kind, root: &Path) -> Option<Timestamp> {
+pub fn pulled_at(image: &Image, kind: Kind, root: &Path) -> Option<Timestamp> {
     let modified = |path: PathBuf| fs::metadata(path).ok()?.modified().ok().and_then(Timestamp::of_file);
     match kind {
         Kind::Containerd => containerd::pulled_at(root, &image.digests),
@@ -242,10 +250,15 @@ fn pulled_at(image: &Image, kind: Kind, root: &Path) -> Option<Timestamp> {
 /// Pod and image of every image volume that containerd has mounted: `…/image-volumes/<pod>/<image ID>` (2.1+,
 /// `internal/cri/server/container_image_mount.go`). It stays mounted after its container is gone, and no CRI call shows it.
 ///
-/// What `daemon` sees counts too: a mount that came after us may never reach our namespace.
-pub fn volumes_mounted_by_containerd(daemon: Option<i32>) -> Vec<(String, String)> {
-    let processes = daemon.map(|pid| pid.to_string()).into_iter().chain(["self".to_owned()]);
-    processes.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()).flat_map(|text| parse_mounts(&text)).collect()
+/// What `daemon` sees and not only we: a mount that came after us may never reach our namespace.
+fn volumes_mounted_by_containerd(daemon: Option<i32>) -> Result<Vec<(String, String)>> {
+    let daemon = daemon.context("its process can't be seen from here")?;
+    let mut volumes = Vec::new();
+    for process in [daemon.to_string(), "self".to_owned()] {
+        let file = format!("/proc/{process}/mountinfo");
+        volumes.extend(parse_mounts(&fs::read_to_string(&file).with_context(|| format!("read {file}"))?));
+    }
+    Ok(volumes)
 }
 
 fn parse_mounts(mountinfo: &str) -> Vec<(String, String)> {
@@ -264,7 +277,12 @@ fn stranger(settings: &Settings, known: &BTreeSet<&str>) -> Option<String> {
     if !folder.is_dir() {
         return Some(format!("what runs in containerd beside CRI can't be told without {}", folder.display()));
     }
-    let tasks = fs::read_dir(folder.join("k8s.io")).ok()?;
+    let folder = folder.join("k8s.io");
+    let tasks = match fs::read_dir(&folder) {
+        Ok(tasks) => tasks,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(format!("what runs in containerd beside CRI can't be told: read {}: {error}", folder.display())),
+    };
     let names = tasks.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
     let name = names.filter(|name| !known.contains(name.as_str())).min()?;
     Some(format!("{} runs in containerd beside CRI, and only ctr can tell from which image", printable(&name)))

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 
 use super::{Answer, Check, Look, Said, Store};
-use crate::collect::crictl::{Users, volumes_mounted_by_containerd};
-use crate::inventory::{Inventory, NameIndex, User};
+use crate::collect::crictl::{Users, pulled_at};
+use crate::inventory::{Inventory, NameIndex};
 use crate::plan::Removal;
 use crate::reference::{ImageId, Reference};
 use crate::runtime::Kind;
@@ -47,7 +47,8 @@ impl Store for CrictlStore<'_> {
         let users = self.users().context("list uses again")?;
         let check = |removal: &&Removal| match by_id.get(&removal.id) {
             None => Check::Gone,
-            Some(image) => check(image, removal, users.get(&removal.position)),
+            Some(_) if self.was_pulled_again(removal) => Check::Changed("was pulled again".into()),
+            Some(image) => check(image, removal, &users),
         };
         Ok(Look { checks: batch.iter().map(check).collect(), left })
     }
@@ -73,7 +74,7 @@ impl Store for CrictlStore<'_> {
 
 impl CrictlStore<'_> {
     /// Users right now, by position in the inventory. Only containers that have come since are inspected.
-    fn users(&self) -> Result<BTreeMap<usize, BTreeSet<User>>> {
+    fn users(&self) -> Result<Users> {
         let index = NameIndex::new(&self.inventory.images);
         let known: BTreeSet<&str> = self.inventory.images.iter().flat_map(|image| &image.users).map(|user| user.id.as_str()).collect();
         let containers = self.crictl.containers().context("list containers")?;
@@ -82,19 +83,26 @@ impl CrictlStore<'_> {
         users.add_containers(&containers, &index);
         users.add_volumes(self.crictl, &containers, &new, &index)?;
         match self.kind {
-            Kind::Containerd => users.add_mounts(&volumes_mounted_by_containerd(self.daemon), &index),
+            Kind::Containerd => users.add_mounts(self.daemon, &index),
             Kind::CriO | Kind::Docker => {}
         }
-        match users.blind {
-            Some(why) => Err(anyhow::anyhow!(why)),
-            None => Ok(users.by_position),
-        }
+        Ok(users)
+    }
+
+    /// Has it come anew since it was judged? Somebody removed it and needs it after all.
+    fn was_pulled_again(&self, removal: &Removal) -> bool {
+        let image = &self.inventory.images[removal.position];
+        let now = self.inventory.disks.iter().filter_map(|disk| pulled_at(image, self.kind, &disk.path)).max();
+        now.is_some() && now > image.pulled_at
     }
 }
 
-fn check(image: &CriImage, removal: &Removal, users: Option<&BTreeSet<User>>) -> Check {
-    if let Some(user) = users.and_then(|users| users.first()) {
+fn check(image: &CriImage, removal: &Removal, users: &Users) -> Check {
+    if let Some(user) = users.by_position.get(&removal.position).and_then(BTreeSet::first) {
         return Check::Changed(format!("has come into use: {user}"));
+    }
+    if let Some(why) = &users.blind {
+        return Check::Changed(format!("may have come into use: {why}"));
     }
     if image.pinned != Some(false) {
         return Check::Changed("has been pinned".into());
@@ -119,13 +127,15 @@ impl Answer for Complaints {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::Mutex;
+    use std::time::{Duration, SystemTime};
 
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::inventory::Image;
     use crate::inventory::samples::{image, inventory, policy, used_image};
+    use crate::inventory::{Disk, DiskUsage, Image};
     use crate::plan::Plan;
     use crate::process::fake::output;
     use crate::process::{Call, CallKind, Failure, Output, Program, Runner};
@@ -198,18 +208,22 @@ mod tests {
         Fake { inspected: inspected.to_vec(), ..fake }
     }
 
-    /// What `asked` makes of the plan to remove A, as CRI-O lists it, on a runtime of this kind.
-    fn on<T>(kind: Kind, fake: &Fake, asked: impl Fn(&CrictlStore, &Removal) -> T) -> T {
+    /// The node as CRI-O lists it.
+    fn node() -> Inventory {
         let known_by = |own: &Image| Image { references: own.references[1..].to_vec(), ..own.clone() };
-        let node = inventory([used_image(USED), image(A)].iter().map(known_by).collect());
-        let plan = Plan::new(&node, &policy());
+        inventory([used_image(USED), image(A)].iter().map(known_by).collect())
+    }
+
+    /// What `asked` makes of the plan to remove A from `node`, with a runtime of this kind.
+    fn on<T>(kind: Kind, node: &Inventory, fake: &Fake, asked: impl Fn(&CrictlStore, &Removal) -> T) -> T {
+        let plan = Plan::new(node, &policy());
         let program = Program { path: "/fake/crictl".into(), prefix: None };
         let crictl = Crictl { runner: fake, program, socket: "/fake/sock".into() };
-        asked(&CrictlStore { crictl: &crictl, kind, daemon: None, inventory: &node }, &plan.removals[0])
+        asked(&CrictlStore { crictl: &crictl, kind, daemon: None, inventory: node }, &plan.removals[0])
     }
 
     fn look(fake: &Fake) -> Result<Look> {
-        on(Kind::CriO, fake, |store, removal| store.look(&[removal], &[]))
+        on(Kind::CriO, &node(), fake, |store, removal| store.look(&[removal], &[]))
     }
 
     fn check(fake: &Fake) -> Check {
@@ -257,14 +271,33 @@ mod tests {
     }
 
     #[test]
-    fn a_look_fails_with_each_listing_and_with_a_new_container_that_can_not_be_inspected() {
+    fn spares_everything_while_a_new_container_can_not_be_inspected() {
+        let why = "may have come into use: container late can't be inspected, and may have any image mounted";
+        assert_eq!(check(&running(container("late", USED), &[])), changed(why));
+    }
+
+    #[test]
+    fn spares_an_image_that_was_removed_and_pulled_again() {
+        let root = tempfile::tempdir().expect("a folder");
+        let record = root.path().join("overlay-images").join(image(A).id.hex());
+        fs::create_dir_all(&record).expect("CRI-O's record of it");
+        let usage = DiskUsage { used_bytes: 1, total_bytes: 2, used_inodes: 1, total_inodes: 2 };
+        let node = Inventory { disks: vec![Disk { path: root.path().to_owned(), usage }], ..node() };
+        let check = || on(Kind::CriO, &node, &unchanged(), |store, removal| store.look(&[removal], &[])).expect("a look").checks[0].clone();
+        assert_eq!(check(), changed("was pulled again"));
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(image(A).pulled_at.expect("a time").unix());
+        fs::File::open(&record).and_then(|file| file.set_modified(then)).expect("the time that it was judged by");
+        assert_eq!(check(), Check::Unchanged);
+    }
+
+    #[test]
+    fn a_look_fails_with_each_listing() {
         for (fake, why) in [
             (Fake { images: None, ..unchanged() }, "list images again: crictl images -o json: exit status 1: crictl: broken"),
             (
                 Fake { containers: None, ..unchanged() },
                 "list uses again: list containers: crictl ps -a -o json: exit status 1: crictl: broken",
             ),
-            (running(container("late", USED), &[]), "list uses again: container late can't be inspected, and may have any image mounted"),
         ] {
             assert_eq!(format!("{:#}", look(&fake).expect_err(why)), why);
         }
@@ -275,7 +308,7 @@ mod tests {
         for (tags, name) in [(&[A][..], A.to_owned()), (&[], image(A).id.to_string())] {
             let mut own = listed(A, Some(false), tags);
             own["repoDigests"] = json!([]);
-            let left = on(Kind::CriO, &with(own), |store, removal| store.look(&[], &[removal])).expect("a look").left;
+            let left = on(Kind::CriO, &node(), &with(own), |store, removal| store.look(&[], &[removal])).expect("a look").left;
             assert_eq!(left, BTreeMap::from([(image(A).id, Reference::new(name))]));
         }
     }
@@ -288,7 +321,7 @@ mod tests {
             (Kind::Docker, image(A).id.to_string()),
         ] {
             let fake = unchanged();
-            on(kind, &fake, |store, removal| store.remove(&[removal]).map(drop)).expect("a removal");
+            on(kind, &node(), &fake, |store, removal| store.remove(&[removal]).map(drop)).expect("a removal");
             assert_eq!(*fake.removed.lock().expect("lock"), [id]);
         }
     }
@@ -301,7 +334,7 @@ mod tests {
             ("no such image", Said::Missing),
         ] {
             let fake = Fake { complaint: format!("crictl: {} {complaint}\n", image(A).id.hex()), ..unchanged() };
-            let answer = on(Kind::CriO, &fake, |store, removal| store.remove(&[removal]).map(|answer| answer.about(removal)));
+            let answer = on(Kind::CriO, &node(), &fake, |store, removal| store.remove(&[removal]).map(|answer| answer.about(removal)));
             assert_eq!(answer.expect("an answer"), said);
         }
     }
