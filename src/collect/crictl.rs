@@ -304,6 +304,37 @@ mod tests {
     }
 
     #[test]
+    fn where_the_mounts_of_containerd_can_not_be_seen_any_image_may_be_one() {
+        let index = NameIndex::new(&[]);
+        for (daemon, why) in
+            [(None, Some("its process can't be seen from here")), (Some(-1), Some("read /proc/-1/mountinfo")), (Some(1), None)]
+        {
+            let mut users = Users::default();
+            users.add_mounts(daemon, &index);
+            let blind = users.blind.as_deref();
+            assert!(why.map_or(blind.is_none(), |why| blind.is_some_and(|told| told.contains(why))), "{daemon:?}: {blind:?}");
+        }
+    }
+
+    #[test]
+    fn tasks_beside_cri_that_can_not_be_listed_may_be_any() {
+        let state = tempfile::tempdir().expect("a folder");
+        let settings = Settings { state: Some(state.path().to_owned()), ..Settings::default() };
+        let told = || stranger(&settings, &BTreeSet::from(["known"]));
+        assert!(told().is_some_and(|why| why.starts_with("what runs in containerd beside CRI can't be told without ")));
+        let tasks = state.path().join("io.containerd.runtime.v2.task");
+        fs::create_dir(&tasks).expect("a folder");
+        assert_eq!(told(), None, "nothing has run yet");
+        fs::write(tasks.join("k8s.io"), "").expect("no folder");
+        assert!(told().is_some_and(|why| why.contains("can't be told: read ")), "{:?}", told());
+        fs::remove_file(tasks.join("k8s.io")).expect("remove it");
+        fs::create_dir_all(tasks.join("k8s.io/known")).expect("a task");
+        assert_eq!(told(), None);
+        fs::create_dir(tasks.join("k8s.io/other")).expect("a task");
+        assert_eq!(told().as_deref(), Some("other runs in containerd beside CRI, and only ctr can tell from which image"));
+    }
+
+    #[test]
     fn a_name_that_was_cut_at_a_port_or_made_up_tells_no_registry() {
         let digest = format!("sha256:{}", "ab".repeat(32));
         for (name, expected) in [
