@@ -85,6 +85,10 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         Listing::Ctr(listing) => listing.facts(&root),
         Listing::Crictl(listing, crictl) => listing.facts(crictl, found, &root, &settings)?,
     };
+    let tasks = match found.kind {
+        Kind::Containerd => Some(settings.tasks()),
+        Kind::CriO | Kind::Docker => None,
+    };
     let mut gaps = settings.gaps;
     gaps.append(&mut facts.gaps);
     gaps.extend(probe.kubelet.gaps.iter().cloned());
@@ -115,6 +119,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
             },
             ctr: found.ctr.as_ref().map(|program| program.path.clone()),
             crictl: found.crictl.as_ref().map(|program| program.path.clone()),
+            tasks,
         },
         booted_at: booted_at(probe.now),
         runtime_started_at: found.started_at,

@@ -68,6 +68,9 @@ pub struct Runtime {
     pub ctr: Option<PathBuf>,
     /// The `crictl` that is used.
     pub crictl: Option<PathBuf>,
+    /// The folder of what runs, where that is more than CRI shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<PathBuf>,
 }
 
 /// The image every pod's sandbox is made from, as the runtime is configured.
@@ -432,6 +435,7 @@ pub mod samples {
                 namespace: "k8s.io".into(),
                 ctr: Some("/usr/bin/ctr".into()),
                 crictl: None,
+                tasks: None,
             },
             booted_at: hours_ago(240),
             runtime_started_at: hours_ago(240),

@@ -165,6 +165,7 @@ prop_compose! {
                 namespace: "k8s.io".into(),
                 ctr: Some("/usr/bin/ctr".into()),
                 crictl: None,
+                tasks: None,
             },
             booted_at: starts.0,
             runtime_started_at: starts.1,

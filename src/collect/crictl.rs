@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Facts, join};
 use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
@@ -156,7 +156,7 @@ impl Listing {
                 users.add_mounts(found.daemon, &index);
                 let known: BTreeSet<&str> =
                     listed.containers.iter().map(|c| c.id.as_str()).chain(listed.sandboxes.iter().map(|s| s.id.as_str())).collect();
-                users.blind = users.blind.or(stranger(settings, &known));
+                users.blind = users.blind.or(stranger(&list_tasks(&settings.tasks()), |name| known.contains(name)));
             }
             Kind::CriO | Kind::Docker => {}
         }
@@ -270,22 +270,28 @@ fn parse_mounts(mountinfo: &str) -> Vec<(String, String)> {
     mountinfo.lines().filter_map(volume).collect()
 }
 
-/// A task in containerd's namespace that is neither a container nor a sandbox of CRI's: it may use any image. So may one that
-/// can't be seen: containerd makes the folder of its tasks when it starts, and where there is none we look in the wrong place.
-fn stranger(settings: &Settings, known: &BTreeSet<&str>) -> Option<String> {
-    let folder = settings.state.clone().unwrap_or_else(|| "/run/containerd".into()).join("io.containerd.runtime.v2.task");
-    if !folder.is_dir() {
-        return Some(format!("what runs in containerd beside CRI can't be told without {}", folder.display()));
-    }
+/// What runs in the namespace of CRI, by name. containerd makes the folder of its tasks when it starts: where there is none
+/// we look in the wrong place.
+pub fn list_tasks(folder: &Path) -> Result<BTreeSet<String>> {
+    ensure!(folder.is_dir(), "there is no {}", folder.display());
     let folder = folder.join("k8s.io");
-    let tasks = match fs::read_dir(&folder) {
-        Ok(tasks) => tasks,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => return Some(format!("what runs in containerd beside CRI can't be told: read {}: {error}", folder.display())),
-    };
-    let names = tasks.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
-    let name = names.filter(|name| !known.contains(name.as_str())).min()?;
-    Some(format!("{} runs in containerd beside CRI, and only ctr can tell from which image", printable(&name)))
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    match fs::read_dir(&folder).and_then(|tasks| tasks.map(name).collect()) {
+        Ok(tasks) => Ok(tasks),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error).with_context(|| format!("read {}", folder.display())),
+    }
+}
+
+/// Why any image may be in use: a task is neither a container nor a sandbox of CRI's, or can't be seen.
+pub fn stranger(tasks: &Result<BTreeSet<String>>, is_known: impl Fn(&str) -> bool) -> Option<String> {
+    match tasks {
+        Ok(tasks) => {
+            let name = tasks.iter().find(|name| !is_known(name))?;
+            Some(format!("{} runs in containerd beside CRI, and only ctr can tell from which image", printable(name)))
+        }
+        Err(error) => Some(format!("what runs in containerd beside CRI can't be told: {error:#}")),
+    }
 }
 
 #[cfg(test)]
@@ -319,19 +325,18 @@ mod tests {
     #[test]
     fn tasks_beside_cri_that_can_not_be_listed_may_be_any() {
         let state = tempfile::tempdir().expect("a folder");
-        let settings = Settings { state: Some(state.path().to_owned()), ..Settings::default() };
-        let told = || stranger(&settings, &BTreeSet::from(["known"]));
-        assert!(told().is_some_and(|why| why.starts_with("what runs in containerd beside CRI can't be told without ")));
-        let tasks = state.path().join("io.containerd.runtime.v2.task");
-        fs::create_dir(&tasks).expect("a folder");
-        assert_eq!(told(), None, "nothing has run yet");
-        fs::write(tasks.join("k8s.io"), "").expect("no folder");
-        assert!(told().is_some_and(|why| why.contains("can't be told: read ")), "{:?}", told());
-        fs::remove_file(tasks.join("k8s.io")).expect("remove it");
-        fs::create_dir_all(tasks.join("k8s.io/known")).expect("a task");
-        assert_eq!(told(), None);
-        fs::create_dir(tasks.join("k8s.io/other")).expect("a task");
-        assert_eq!(told().as_deref(), Some("other runs in containerd beside CRI, and only ctr can tell from which image"));
+        let folder = state.path().join("tasks");
+        let told = || stranger(&list_tasks(&folder), |name| name == "known").unwrap_or_default();
+        assert!(told().starts_with("what runs in containerd beside CRI can't be told: there is no "), "{}", told());
+        fs::create_dir(&folder).expect("a folder");
+        assert_eq!(told(), "", "nothing has run yet");
+        fs::write(folder.join("k8s.io"), "").expect("no folder");
+        assert!(told().contains("can't be told: read "), "{}", told());
+        fs::remove_file(folder.join("k8s.io")).expect("remove it");
+        fs::create_dir_all(folder.join("k8s.io/known")).expect("a task");
+        assert_eq!(told(), "");
+        fs::create_dir(folder.join("k8s.io/other")).expect("a task");
+        assert_eq!(told(), "other runs in containerd beside CRI, and only ctr can tell from which image");
     }
 
     #[test]

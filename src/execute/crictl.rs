@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 
 use super::{Answer, Check, Look, Said, Store};
-use crate::collect::crictl::{Users, pulled_at};
+use crate::collect::crictl::{Users, list_tasks, pulled_at, stranger};
 use crate::inventory::{Inventory, NameIndex};
 use crate::plan::Removal;
 use crate::reference::{ImageId, Reference};
@@ -77,6 +77,9 @@ impl CrictlStore<'_> {
     fn users(&self) -> Result<Users> {
         let index = NameIndex::new(&self.inventory.images);
         let known: BTreeSet<&str> = self.inventory.images.iter().flat_map(|image| &image.users).map(|user| user.id.as_str()).collect();
+        // Before the containers: what starts between the two is for the next look, not a stranger.
+        let folder = self.inventory.runtime.tasks.as_deref();
+        let tasks = folder.map(list_tasks);
         let containers = self.crictl.containers().context("list containers")?;
         let new: BTreeSet<String> = containers.iter().filter(|c| !known.contains(c.id.as_str())).map(|c| c.id.clone()).collect();
         let mut users = Users::default();
@@ -85,6 +88,15 @@ impl CrictlStore<'_> {
         match self.kind {
             Kind::Containerd => users.add_mounts(self.daemon, &index),
             Kind::CriO | Kind::Docker => {}
+        }
+        if let (Some(folder), Some(tasks), None) = (folder, tasks, &users.blind) {
+            let is_listed = |name: &str| known.contains(name) || containers.iter().any(|container| container.id == name);
+            if stranger(&tasks, is_listed).is_some() {
+                let sandboxes = self.crictl.sandboxes().context("list sandboxes")?;
+                let has_ended = |name: &str| !folder.join("k8s.io").join(name).exists();
+                let is_sandbox = |name: &str| sandboxes.iter().any(|sandbox| sandbox.id == name);
+                users.blind = stranger(&tasks, |name| is_listed(name) || is_sandbox(name) || has_ended(name));
+            }
         }
         Ok(users)
     }
@@ -135,13 +147,14 @@ mod tests {
 
     use super::*;
     use crate::inventory::samples::{image, inventory, policy, used_image};
-    use crate::inventory::{Disk, DiskUsage, Image};
+    use crate::inventory::{Disk, DiskUsage, Image, Runtime};
     use crate::plan::Plan;
     use crate::process::fake::output;
     use crate::process::{Call, CallKind, Failure, Output, Program, Runner};
 
     const A: &str = "quay.io/a/a:1";
     const USED: &str = "quay.io/a/used:1";
+    const NEW_SANDBOX: &str = "sandbox";
 
     /// A `crictl` that answers with these lists; what it isn't given fails.
     #[derive(Default)]
@@ -166,6 +179,7 @@ mod tests {
             Ok(match words[6] {
                 "images" => list("images", &self.images),
                 "ps" => list("containers", &self.containers),
+                "pods" => output(0, &json!({"items": [{"id": NEW_SANDBOX}]}).to_string(), ""),
                 "inspect" => output(0, &json!(self.inspected).to_string(), ""),
                 "rmi" => {
                     self.removed.lock().expect("lock").extend(words[7..].iter().map(ToString::to_string));
@@ -219,7 +233,7 @@ mod tests {
         let plan = Plan::new(node, &policy());
         let program = Program { path: "/fake/crictl".into(), prefix: None };
         let crictl = Crictl { runner: fake, program, socket: "/fake/sock".into() };
-        asked(&CrictlStore { crictl: &crictl, kind, daemon: None, inventory: node }, &plan.removals[0])
+        asked(&CrictlStore { crictl: &crictl, kind, daemon: Some(1), inventory: node }, &plan.removals[0])
     }
 
     fn look(fake: &Fake) -> Result<Look> {
@@ -274,6 +288,21 @@ mod tests {
     fn spares_everything_while_a_new_container_can_not_be_inspected() {
         let why = "may have come into use: container late can't be inspected, and may have any image mounted";
         assert_eq!(check(&running(container("late", USED), &[])), changed(why));
+    }
+
+    #[test]
+    fn spares_everything_while_something_runs_beside_cri_but_not_for_a_new_pod() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let node = node();
+        let runtime = Runtime { tasks: Some(folder.path().to_owned()), ..node.runtime.clone() };
+        let node = Inventory { runtime, ..node };
+        let check =
+            || on(Kind::Containerd, &node, &unchanged(), |store, removal| store.look(&[removal], &[])).expect("a look").checks[0].clone();
+        let kept = |check: Check| matches!(check, Check::Changed(why) if why.contains("runs in containerd beside CRI"));
+        fs::create_dir_all(folder.path().join("k8s.io").join(NEW_SANDBOX)).expect("a task");
+        assert!(!kept(check()), "{:?}", check());
+        fs::create_dir(folder.path().join("k8s.io/beside")).expect("a task");
+        assert!(kept(check()), "{:?}", check());
     }
 
     #[test]

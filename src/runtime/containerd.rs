@@ -32,6 +32,13 @@ pub struct Settings {
     pub gaps: Vec<String>,
 }
 
+impl Settings {
+    /// Folder of what runs, in it one for each namespace (`core/runtime/v2`, the same from 1.6 on).
+    pub fn tasks(&self) -> PathBuf {
+        self.state.as_deref().unwrap_or(Path::new("/run/containerd")).join("io.containerd.runtime.v2.task")
+    }
+}
+
 /// Where containerd keeps a blob, below its data folder `root`.
 pub fn blob_file(root: &Path, digest: &Digest) -> PathBuf {
     root.join("io.containerd.content.v1.content/blobs").join(digest.algorithm()).join(digest.hex())
