@@ -18,7 +18,7 @@ use crate::execute::crictl::CrictlStore;
 use crate::execute::ctr::CtrStore;
 use crate::execute::{Executor, Store};
 use crate::files::RunLock;
-use crate::install::{self, BadSchedule, Busy};
+use crate::install::{self, BadSchedule, Busy, Packaged};
 use crate::inventory::{Inventory, SCHEMA_VERSION};
 use crate::journal::{log_observed_only, log_removal, log_summary, log_verdicts};
 use crate::kubelet::collect_kubelet;
@@ -93,6 +93,10 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
     }
     if error.chain().any(<dyn std::error::Error>::is::<Busy>) {
         return (Ended::Locked, None);
+    }
+    if error.chain().any(<dyn std::error::Error>::is::<Packaged>) {
+        let hint = "the package manager upgrades and removes it; systemctl edit changes its schedule and what it may do";
+        return (Ended::Refused, Some(hint));
     }
     let denied = |cause: &(dyn std::error::Error + 'static)| {
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);

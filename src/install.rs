@@ -55,6 +55,18 @@ impl std::fmt::Display for Busy {
 
 impl std::error::Error for Busy {}
 
+/// A package has put the product here, with this unit: two sets of units would fight.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Packaged(PathBuf);
+
+impl std::fmt::Display for Packaged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a package has put nuke-images onto this node: {} is there", self.0.display())
+    }
+}
+
+impl std::error::Error for Packaged {}
+
 /// How a step is told: one line each.
 pub type Tell<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
@@ -66,6 +78,7 @@ pub fn install(args: &cli::Install, options: &Options, runner: &dyn Runner, dry_
     let host = Host::reach(&args.root)?;
     let installer = Installer { host: &host, systemd: Systemd { runner }, dry_run };
     let _lock = lock(&host)?;
+    look::unit_of_a_package(&host).map_or(Ok(()), |unit| Err(Packaged(unit)))?;
     if let Some(calendar) = &args.schedule {
         installer.check_schedule(calendar)?;
     }
@@ -95,8 +108,12 @@ pub fn uninstall(args: &cli::Uninstall, runner: &dyn Runner, dry_run: bool, tell
     let host = Host::reach(&args.root)?;
     let installer = Installer { host: &host, systemd: Systemd { runner }, dry_run };
     let _lock = lock(&host)?;
+    let record = look::record(&host)?;
+    if let (None, Some(unit)) = (&record, look::unit_of_a_package(&host)) {
+        return Err(Packaged(unit).into());
+    }
     // An installation that was cut off leaves the draft of one file.
-    let record = look::record(&host)?.unwrap_or_default();
+    let record = record.unwrap_or_default();
     let programs = PROGRAM_FOLDERS.map(|folder| Path::new(folder).join(PROGRAM));
     let own = [content::CONFIG, content::NEW_CONFIG, content::PINNED, record::PATH].map(PathBuf::from);
     let drafts: Vec<PathBuf> = record.files.iter().chain(&programs).chain(&own).map(|path| files::draft_of(path)).collect();

@@ -55,6 +55,8 @@ pub const PROGRAM_FOLDERS: [&str; 5] =
 pub const PROGRAM: &str = "nuke-images";
 /// Folders that systemd reads units from (systemd.unit(5)), first those that people write to.
 pub const UNIT_FOLDERS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/run/systemd/system"];
+/// Folders that packages put units into; the second where it is no link to the first.
+pub const PACKAGED_UNIT_FOLDERS: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
 
 const SHIPPED_PROGRAM: &str = "/usr/local/bin/nuke-images";
 const SHIPPED_METRICS: &str = "/var/lib/node_exporter/textfile_collector";

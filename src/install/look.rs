@@ -11,7 +11,7 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 use toml::{Table, Value};
 
-use super::content::{CONFIG, CONFIG_DROP_INS, PINNED};
+use super::content::{CONFIG, CONFIG_DROP_INS, PACKAGED_UNIT_FOLDERS, PINNED, SERVICES};
 use super::host::Host;
 use super::plan::{Asks, Facts, Keeps, Present, questions};
 use super::record::{self, Record};
@@ -27,6 +27,12 @@ pub fn record(host: &Host) -> Result<Option<Record>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("read {}", record::PATH)),
     }
+}
+
+/// The unit that a package has put onto the node, if one has.
+pub fn unit_of_a_package(host: &Host) -> Option<PathBuf> {
+    let units = PACKAGED_UNIT_FOLDERS.map(|folder| Path::new(folder).join(SERVICES[0]));
+    units.into_iter().find(|unit| fs::symlink_metadata(host.at(unit)).is_ok())
 }
 
 /// Everything that a plan for this program in this place goes by, but for what systemd says; `more` files besides.
@@ -268,6 +274,21 @@ mod tests {
         let said = Options { runtime_endpoint: Some("/run/y.sock".parse().expect("a socket")), ..Options::default() };
         assert_eq!(endpoint_to_pin(&host, &said, &Asks::default()).0.as_deref(), Some("unix:///run/y.sock"));
         assert_eq!(endpoint_to_pin(&host, &Options::default(), &Asks { endpoint: true, ..Asks::default() }), (None, None));
+    }
+
+    #[test]
+    fn a_unit_where_packages_put_theirs_is_a_packages_and_our_own_is_not() {
+        let (_folder, host) = node();
+        let write = |path: &str| {
+            let path = host.at(Path::new(path));
+            fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+            fs::write(path, "").expect("write");
+        };
+        write("/etc/systemd/system/nuke-images.service");
+        write("/usr/local/lib/systemd/system/nuke-images.service");
+        assert_eq!(unit_of_a_package(&host), None);
+        write("/usr/lib/systemd/system/nuke-images.service");
+        assert_eq!(unit_of_a_package(&host), Some("/usr/lib/systemd/system/nuke-images.service".into()));
     }
 
     #[test]

@@ -15,12 +15,12 @@ fn field(package: &Path, name: &str) -> Result<String> {
     Ok(run("dpkg-deb", &["--field", text(package)?, name])?.trim().to_owned())
 }
 
-fn deb() -> Result<PathBuf> {
+pub fn deb() -> Result<PathBuf> {
     Ok(release()?.join("nuke-images-x86_64.deb"))
 }
 
 /// A later version, with another default configuration.
-fn next() -> Result<(TempDir, PathBuf)> {
+pub fn next() -> Result<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let make = "dpkg-deb --raw-extract \"$1\" \"$2/tree\" && sed -i 's/^Version: .*/Version: 999/' \"$2/tree/DEBIAN/control\" &&
         echo '# of the next version' >>\"$2/tree/etc/nuke-images/config.toml\" &&

@@ -194,7 +194,8 @@ fn the_installer_as_a_privileged_pod_installs_upgrades_during_a_run_and_uninstal
     machine.sh("chmod 755 /usr/local/sbin/slow-ctr; cp /usr/local/bin/nuke-images /root/older")?;
     machine.write("/etc/nuke-images/config.d/60-test.toml", "[runtime]\nctr = \"/usr/local/sbin/slow-ctr\"\n")?;
     machine.sh("systemctl start --no-block nuke-images.service")?;
-    machine.wait_for("the removal", || Ok(machine.exists("/var/lib/nuke-images/reached").then_some(())))?;
+    let reached = machine.wait_for("the removal", || Ok(machine.exists("/var/lib/nuke-images/reached").then_some(())));
+    reached.with_context(|| machine.sh("journalctl -t nuke-images -o cat; systemctl status nuke-images.service || true").unwrap_or_default())?;
     cluster.bring_image("2", &newer_image()?)?;
     let (code, said) = cluster.installs("base", "2", &[("55-cluster.toml", CLUSTER)])?;
     ensure!(code == 0 && said.contains("put /usr/local/bin/nuke-images\n"), "{code}: {said}");

@@ -4,6 +4,7 @@
 //! architectures and a second time elsewhere what is slow.
 
 mod binary;
+mod booted;
 mod deb;
 mod image;
 mod kubernetes;

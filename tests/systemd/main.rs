@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::{BootedMachine, Image, Run, Stored};
 
+mod cloud_init;
 mod install;
 mod journal;
 mod places;
