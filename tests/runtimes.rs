@@ -238,7 +238,7 @@ fn k3s_is_told_which_of_its_programs_to_be() -> Result<()> {
 }
 
 /// Images of the docker node, by what becomes of them.
-const DOCKERS: [(&str, &str); 4] = [("1", "used"), ("2", "refused"), ("3", "unused"), ("4", "local")];
+const DOCKERS: [(&str, &str); 5] = [("1", "used"), ("2", "refused"), ("3", "unused"), ("4", "local"), ("5", "beside")];
 
 /// docker behind cri-dockerd, with a container that runs. Written by hand, from the source of cri-dockerd 0.4.3: it needs
 /// docker, which no test machine has, so nobody could record it.
@@ -252,6 +252,9 @@ fn docker(machine: &Machine) -> Result<Replay<'_>> {
     replay.says("ps", &list.to_string())?;
     let inspected = json!({"status": {"id": container, "mounts": []}, "info": {}});
     machine.write(&format!("/run/crictl/inspect/{container}.out"), &inspected.to_string())?;
+    for (container, image) in [(container, image), ("d".repeat(64), docker_id("5"))] {
+        machine.write(&format!("/var/lib/docker/containers/{container}/config.v2.json"), &json!({"Image": image}).to_string())?;
+    }
     replay.lists("crictl-images-empty")?;
     for (digit, name) in DOCKERS {
         let (id, hex) = (docker_id(digit), digit.repeat(64));
@@ -268,6 +271,19 @@ fn docker_id(digit: &str) -> String {
 }
 
 #[test]
+fn where_dockers_containers_can_not_be_read_all_images_stay() -> Result<()> {
+    let machine = node(&[DOCKER])?;
+    let replay = docker(&machine)?;
+    machine.write(&format!("/var/lib/docker/containers/{}/config.v2.json", "e".repeat(64)), "{")?;
+    let json = machine.run(&["--yes", "--all", "--min-age", "0s", "--output", "json"])?.exits(0)?.json()?;
+    let gaps = json["gaps"].to_string();
+    ensure!(gaps.contains("all images stay: what docker runs beside CRI can't be told: read /var/lib/docker/containers/eee"), "{gaps}");
+    assert_eq!(json["summary"]["planned_removals"], 0);
+    assert_eq!(replay.removals()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
 fn cri_dockerd_is_found_and_cleaned_by_ids_with_their_algorithm() -> Result<()> {
     for words in [
         "conflict: unable to delete 222222222222 (must be forced) - image is being used by stopped container 0a1b2c3d4e5f",
@@ -280,9 +296,13 @@ fn cri_dockerd_is_found_and_cleaned_by_ids_with_their_algorithm() -> Result<()> 
         replay.refuses_with(&"2".repeat(64), &words)?;
         let json = machine.run(&["--yes", "--all", "--min-age", "0s", "--output", "json"])?.exits(0)?.json()?;
         assert_eq!(json["runtime"]["name"], "docker");
-        for (digit, reason, outcome) in
-            [("1", "in_use", None), ("2", "unused", Some("spared")), ("3", "unused", Some("removed")), ("4", "unpullable", None)]
-        {
+        for (digit, reason, outcome) in [
+            ("1", "in_use", None),
+            ("2", "unused", Some("spared")),
+            ("3", "unused", Some("removed")),
+            ("4", "unpullable", None),
+            ("5", "in_use", None),
+        ] {
             let image = json["images"].as_array().into_iter().flatten().find(|image| image["id"] == docker_id(digit));
             let image = image.with_context(|| format!("{digit} in {json:#}"))?;
             assert_eq!((&image["reason"], &image["outcome"]), (&json!(reason), &json!(outcome)), "{words}: {image:#}");

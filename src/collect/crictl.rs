@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use super::{Facts, join};
 use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
@@ -114,6 +115,21 @@ impl Users {
         }
     }
 
+    /// What docker, whose data folder is `root`, has made containers from, beside CRI too: none of its calls shows these.
+    pub fn add_containers_of_docker(&mut self, root: &Path, by_cri: &[CriContainer], index: &NameIndex) {
+        match list_containers_of_docker(root) {
+            Ok(containers) => {
+                for (id, image) in containers.iter().filter(|(id, _)| by_cri.iter().all(|container| container.id != *id)) {
+                    let user = User { kind: UserKind::Container, id: id.clone(), pod: None };
+                    self.add(&user, std::iter::once(image.as_str()), index);
+                }
+            }
+            Err(error) => {
+                self.blind.get_or_insert(format!("what docker runs beside CRI can't be told: {error:#}"));
+            }
+        }
+    }
+
     fn add<'a>(&mut self, user: &User, names: impl Iterator<Item = &'a str>, index: &NameIndex) {
         for position in names.flat_map(|name| index.find(name)) {
             self.by_position.entry(position).or_default().insert(user.clone());
@@ -158,7 +174,8 @@ impl Listing {
                     listed.containers.iter().map(|c| c.id.as_str()).chain(listed.sandboxes.iter().map(|s| s.id.as_str())).collect();
                 users.blind = users.blind.or(stranger(&list_tasks(&settings.tasks()), |name| known.contains(name)));
             }
-            Kind::CriO | Kind::Docker => {}
+            Kind::Docker => users.add_containers_of_docker(root, &listed.containers, &index),
+            Kind::CriO => {}
         }
         if let Some(why) = &users.blind {
             gaps.push(format!("all images stay: {why}"));
@@ -268,6 +285,25 @@ fn parse_mounts(mountinfo: &str) -> Vec<(String, String)> {
         Some((pod.to_owned(), image.split('/').next().unwrap_or(image).to_owned()))
     };
     mountinfo.lines().filter_map(volume).collect()
+}
+
+/// Every container that docker has, with the ID of its image: `containers/<ID>/config.v2.json` (moby, `daemon/container`).
+fn list_containers_of_docker(root: &Path) -> Result<Vec<(String, String)>> {
+    let folder = root.join("containers");
+    let mut containers = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
+        let file = path.join("config.v2.json");
+        let text = match fs::read_to_string(&file) {
+            // It has just gone.
+            Err(_) if !path.exists() => continue,
+            read => read.with_context(|| format!("read {}", file.display()))?,
+        };
+        let config: Value = serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))?;
+        let image = config.get("Image").and_then(Value::as_str).with_context(|| format!("{} names no image", file.display()))?;
+        containers.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), image.to_owned()));
+    }
+    Ok(containers)
 }
 
 /// What runs in the namespace of CRI, by name. containerd makes the folder of its tasks when it starts: where there is none

@@ -1,9 +1,11 @@
 //! Images taken away through `crictl`: CRI-O's, docker's, and containerd's where there is no `ctr`.
 //!
-//! By ID, which takes all names away or none, and can't hit another image when a name moves. What the runtime refuses
+//! By ID, which can't hit another image when a name moves, and takes all names away or none, but for docker: cri-dockerd takes
+//! one name after the other, and what is refused may have lost some. What the runtime refuses
 //! because something uses it was spared, not failed: CRI-O knows users that CRI doesn't show.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -27,6 +29,8 @@ pub struct CrictlStore<'a> {
     pub kind: Kind,
     /// Its process, where it can be seen.
     pub daemon: Option<i32>,
+    /// Its data folder.
+    pub data: &'a Path,
     /// The facts the plan was made from.
     pub inventory: &'a Inventory,
 }
@@ -87,7 +91,8 @@ impl CrictlStore<'_> {
         users.add_volumes(self.crictl, &containers, &new, &index)?;
         match self.kind {
             Kind::Containerd => users.add_mounts(self.daemon, &index),
-            Kind::CriO | Kind::Docker => {}
+            Kind::Docker => users.add_containers_of_docker(self.data, &containers, &index),
+            Kind::CriO => {}
         }
         if let (Some(folder), Some(tasks), None) = (folder, tasks, &users.blind) {
             let is_listed = |name: &str| known.contains(name) || containers.iter().any(|container| container.id == name);
@@ -230,10 +235,15 @@ mod tests {
 
     /// What `asked` makes of the plan to remove A from `node`, with a runtime of this kind.
     fn on<T>(kind: Kind, node: &Inventory, fake: &Fake, asked: impl Fn(&CrictlStore, &Removal) -> T) -> T {
+        on_data(kind, Path::new("/nonexistent"), node, fake, asked)
+    }
+
+    /// The same, with that data folder.
+    fn on_data<T>(kind: Kind, data: &Path, node: &Inventory, fake: &Fake, asked: impl Fn(&CrictlStore, &Removal) -> T) -> T {
         let plan = Plan::new(node, &policy());
         let program = Program { path: "/fake/crictl".into(), prefix: None };
         let crictl = Crictl { runner: fake, program, socket: "/fake/sock".into() };
-        asked(&CrictlStore { crictl: &crictl, kind, daemon: Some(1), inventory: node }, &plan.removals[0])
+        asked(&CrictlStore { crictl: &crictl, kind, daemon: Some(1), data, inventory: node }, &plan.removals[0])
     }
 
     fn look(fake: &Fake) -> Result<Look> {
@@ -303,6 +313,23 @@ mod tests {
         assert!(!kept(check()), "{:?}", check());
         fs::create_dir(folder.path().join("k8s.io/beside")).expect("a task");
         assert!(kept(check()), "{:?}", check());
+    }
+
+    #[test]
+    fn spares_an_image_that_a_container_of_dockers_has_come_to_use_beside_cri() {
+        let data = tempfile::tempdir().expect("a folder");
+        let check = || {
+            let look = on_data(Kind::Docker, data.path(), &node(), &unchanged(), |store, removal| store.look(&[removal], &[]));
+            look.expect("a look").checks[0].clone()
+        };
+        let blind = check();
+        assert!(matches!(&blind, Check::Changed(why) if why.contains("what docker runs beside CRI can't be told")), "{blind:?}");
+        fs::create_dir(data.path().join("containers")).expect("a folder");
+        assert_eq!(check(), Check::Unchanged);
+        let container = data.path().join("containers/late");
+        fs::create_dir(&container).expect("a container");
+        fs::write(container.join("config.v2.json"), json!({"Image": image(A).id}).to_string()).expect("its configuration");
+        assert_eq!(check(), changed("has come into use: container late"));
     }
 
     #[test]

@@ -195,7 +195,9 @@ fn the_installer_as_a_privileged_pod_installs_upgrades_during_a_run_and_uninstal
     machine.write("/etc/nuke-images/config.d/60-test.toml", "[runtime]\nctr = \"/usr/local/sbin/slow-ctr\"\n")?;
     machine.sh("systemctl start --no-block nuke-images.service")?;
     let reached = machine.wait_for("the removal", || Ok(machine.exists("/var/lib/nuke-images/reached").then_some(())));
-    reached.with_context(|| machine.sh("journalctl -t nuke-images -o cat; systemctl status nuke-images.service || true").unwrap_or_default())?;
+    reached.with_context(|| {
+        machine.sh("journalctl -t nuke-images -o cat; systemctl status nuke-images.service || true").unwrap_or_default()
+    })?;
     cluster.bring_image("2", &newer_image()?)?;
     let (code, said) = cluster.installs("base", "2", &[("55-cluster.toml", CLUSTER)])?;
     ensure!(code == 0 && said.contains("put /usr/local/bin/nuke-images\n"), "{code}: {said}");
