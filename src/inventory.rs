@@ -68,8 +68,8 @@ pub struct Runtime {
     pub ctr: Option<PathBuf>,
     /// The `crictl` that is used.
     pub crictl: Option<PathBuf>,
-    /// The folder of what runs, where that is more than CRI shows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The folder of what runs, where that is more than CRI shows; for the run alone, in no file.
+    #[serde(skip)]
     pub tasks: Option<PathBuf>,
 }
 
