@@ -29,7 +29,7 @@ pub struct Inventory {
     /// When the machine booted (`/proc/uptime`).
     pub booted_at: Option<Timestamp>,
     /// Which boot this is (`/proc/sys/kernel/random/boot_id`).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
     /// When the runtime made its socket, that is: when it started.
     pub runtime_started_at: Option<Timestamp>,
@@ -119,7 +119,7 @@ pub struct Image {
     #[serde(default)]
     pub renamed_at: Option<Timestamp>,
     /// When a run first saw it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_seen_at: Option<Timestamp>,
     /// When a run last saw it in use.
     #[serde(default)]
@@ -215,7 +215,7 @@ pub struct DiskUsage {
     /// Inodes in all; 0 where the file system doesn't count them.
     pub total_inodes: u64,
     /// Bytes that are not kept back for root; `None` in an inventory from before this was told.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_bytes: Option<u64>,
 }
 
