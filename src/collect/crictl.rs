@@ -296,7 +296,7 @@ fn list_containers_of_docker(root: &Path) -> Result<Vec<(String, String)>> {
         let file = path.join("config.v2.json");
         let text = match fs::read_to_string(&file) {
             // It has just gone.
-            Err(_) if !path.exists() => continue,
+            Err(_) if fs::exists(&path).is_ok_and(|there| !there) => continue,
             read => read.with_context(|| format!("read {}", file.display()))?,
         };
         let config: Value = serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))?;

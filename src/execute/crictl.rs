@@ -5,6 +5,7 @@
 //! because something uses it was spared, not failed: CRI-O knows users that CRI doesn't show.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -98,7 +99,7 @@ impl CrictlStore<'_> {
             let is_listed = |name: &str| known.contains(name) || containers.iter().any(|container| container.id == name);
             if stranger(&tasks, is_listed).is_some() {
                 let sandboxes = self.crictl.sandboxes().context("list sandboxes")?;
-                let has_ended = |name: &str| !folder.join("k8s.io").join(name).exists();
+                let has_ended = |name: &str| fs::exists(folder.join("k8s.io").join(name)).is_ok_and(|there| !there);
                 let is_sandbox = |name: &str| sandboxes.iter().any(|sandbox| sandbox.id == name);
                 users.blind = stranger(&tasks, |name| is_listed(name) || is_sandbox(name) || has_ended(name));
             }
@@ -144,7 +145,6 @@ impl Answer for Complaints {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::sync::Mutex;
     use std::time::{Duration, SystemTime};
 
