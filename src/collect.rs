@@ -16,10 +16,10 @@ use crate::inventory::{Image, Inventory, NameIndex, Part, PulledAtSource, Runtim
 use crate::kubelet::{Kubelet, Pull, collect_pulls};
 use crate::process::Runner;
 use crate::reference::Reference;
-use crate::runtime::containerd::{Settings, collect_settings};
+use crate::runtime::containerd::collect_settings;
 use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
-use crate::runtime::{Found, Kind, Wanted, crio};
+use crate::runtime::{Found, Kind, Wanted, crio, docker};
 use crate::state::State;
 use crate::static_pods::collect_static_pods;
 use crate::units::Timestamp;
@@ -75,7 +75,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         let settings = scope.spawn(|| match found.kind {
             Kind::Containerd => collect_settings(probe.runner, found, &probe.wanted.trusted_dirs),
             Kind::CriO => crio::collect_settings(&found.config),
-            Kind::Docker => Settings::default(),
+            Kind::Docker => docker::collect_settings(),
         });
         let listing = Listing::collect(probe);
         (join(settings), listing)

@@ -13,6 +13,7 @@ use anyhow::Result;
 use crate::disk;
 use crate::inventory::{Disk, Inventory};
 use crate::plan::{Plan, Removal};
+use crate::process::Failure;
 use crate::reference::{ImageId, Reference};
 use crate::report::{Execution, NotAttempted, Outcome};
 use crate::signals::Interrupt;
@@ -39,11 +40,13 @@ pub struct Executor<'a> {
 
 /// A runtime, as it is asked to take images away.
 pub trait Store {
-    /// What it says right now of each removal of `batch`, and what it still has of those of `before`. At most three
-    /// listings, however many there are.
+    /// What it says right now of each removal of `batch`, and what it still has of those of `before`. The number of
+    /// listings doesn't grow with them.
     fn look(&self, batch: &[&Removal], before: &[&Removal]) -> Result<Look>;
     /// Takes images away with all their references; goes on after one that can't be.
     fn remove(&self, removals: &[&Removal]) -> Result<Box<dyn Answer>>;
+    /// Does it take the names of an image away in the order in which the removal has them?
+    fn keeps_order(&self) -> bool;
     /// Makes the runtime give back what nothing holds any more, and waits for it.
     fn collect_garbage(&self) -> Result<()>;
     /// Has anything come that the inventory doesn't know?
@@ -55,8 +58,19 @@ pub trait Store {
 pub struct Look {
     /// One for each removal of the batch.
     pub checks: Vec<Check>,
-    /// What is still there of the batch before, with a name that leads to it.
-    pub left: BTreeMap<ImageId, Reference>,
+    /// What is still there of the batch before.
+    pub left: BTreeMap<ImageId, Left>,
+}
+
+/// An image that was to go and is still listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// A name that leads to it.
+    pub name: Reference,
+    /// It has all the names that it was judged with.
+    pub is_whole: bool,
+    /// Its content is younger than what was judged.
+    pub was_pulled_again: bool,
 }
 
 /// What a look says of one image that is to go.
@@ -145,15 +159,14 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn batch(&mut self, positions: &[usize]) {
+        if self.removal_still_runs() {
+            return self.fail(positions, "not tried: a removal before it still runs");
+        }
         let removals: Vec<&Removal> = positions.iter().map(|&i| &self.plan.removals[i]).collect();
         let look = match self.executor.store.look(&removals, &self.unverified()) {
             Ok(look) => look,
             Err(error) => {
-                let failed = Outcome::Failed(format!("not removed, as it can't be checked: {error:#}"));
-                for &i in positions {
-                    self.settle(i, failed.clone());
-                }
-                return;
+                return self.fail(positions, &format!("not removed, as it can't be checked: {error:#}"));
             }
         };
         self.close(&look.left);
@@ -167,7 +180,7 @@ impl Run<'_> {
         }
         if !going.is_empty() {
             let removals: Vec<&Removal> = going.iter().map(|&i| &self.plan.removals[i]).collect();
-            self.state.begin(&removals, self.executor.inventory.taken_at);
+            self.state.begin(&removals, self.executor.store.keeps_order(), self.executor.inventory.taken_at);
             self.note();
             let answer = self.executor.store.remove(&removals);
             self.open.push((going, answer));
@@ -180,27 +193,39 @@ impl Run<'_> {
             match self.executor.store.look(&[], &self.unverified()) {
                 Ok(look) => self.close(&look.left),
                 Err(error) => {
-                    let failed = Outcome::Failed(format!("can't tell whether it was removed: {error:#}"));
                     let open: Vec<usize> = self.open.drain(..).flat_map(|(positions, _)| positions).collect();
-                    for i in open {
-                        self.settle(i, failed.clone());
-                    }
+                    self.fail(&open, &format!("can't tell whether it was removed: {error:#}"));
                 }
             }
         }
         self.note();
     }
 
+    /// A removal that hangs is left alone: what would follow it could only wait behind it.
+    fn removal_still_runs(&self) -> bool {
+        let still_runs = |answer: &Result<Box<dyn Answer>>| {
+            let error = answer.as_ref().err().and_then(|error| error.downcast_ref::<Failure>());
+            matches!(error, Some(Failure::StillRuns(_)))
+        };
+        self.open.iter().any(|(_, answer)| still_runs(answer))
+    }
+
     fn unverified(&self) -> Vec<&Removal> {
         self.open.iter().flat_map(|(positions, _)| positions).map(|&i| &self.plan.removals[i]).collect()
     }
 
-    fn close(&mut self, left: &BTreeMap<ImageId, Reference>) {
+    fn close(&mut self, left: &BTreeMap<ImageId, Left>) {
         for (positions, answer) in std::mem::take(&mut self.open) {
             for i in positions {
                 let removal = &self.plan.removals[i];
                 self.settle(i, outcome(removal, &answer, left.get(&removal.id)));
             }
+        }
+    }
+
+    fn fail(&mut self, positions: &[usize], why: &str) {
+        for &i in positions {
+            self.settle(i, Outcome::Failed(why.to_owned()));
         }
     }
 
@@ -224,7 +249,7 @@ impl Run<'_> {
     }
 }
 
-fn outcome(removal: &Removal, answer: &Result<Box<dyn Answer>>, left: Option<&Reference>) -> Outcome {
+fn outcome(removal: &Removal, answer: &Result<Box<dyn Answer>>, left: Option<&Left>) -> Outcome {
     let said = match answer {
         Ok(answer) => answer.about(removal),
         Err(error) => Said::Complaint(format!("{error:#}")),
@@ -232,9 +257,11 @@ fn outcome(removal: &Removal, answer: &Result<Box<dyn Answer>>, left: Option<&Re
     match (left, said) {
         (None, Said::Missing) => Outcome::Gone,
         (None, Said::Done | Said::Refused(_) | Said::Complaint(_)) => Outcome::Removed,
-        (Some(_), Said::Refused(why)) => Outcome::Spared(why),
-        (Some(name), Said::Complaint(why)) => Outcome::Failed(format!("still listed: {name}: {why}")),
-        (Some(name), Said::Done | Said::Missing) => Outcome::Failed(format!("still listed: {name}")),
+        (Some(left), _) if left.was_pulled_again => Outcome::Spared("was pulled again".into()),
+        (Some(left), Said::Refused(why)) if left.is_whole => Outcome::Spared(why),
+        (Some(left), Said::Refused(why)) => Outcome::Failed(format!("names are gone, and still listed: {}: {why}", left.name)),
+        (Some(left), Said::Complaint(why)) => Outcome::Failed(format!("still listed: {}: {why}", left.name)),
+        (Some(left), Said::Done | Said::Missing) => Outcome::Failed(format!("still listed: {}", left.name)),
     }
 }
 
@@ -509,6 +536,24 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_begun_beside_a_removal_that_still_runs() {
+        for (failure, later) in [
+            (Failure::StillRuns(std::time::Duration::from_mins(30)), Outcome::Failed("not tried: a removal before it still runs".into())),
+            (Failure::HeldOpen, Outcome::Removed),
+        ] {
+            let stage = Stage::with(&[A, B]).in_batches_of(1);
+            let answer = Mutex::new(Some(failure));
+            let fake = stage
+                .fake()
+                .reacting(move |_, asked| (asked.command == "images rm").then(|| answer.lock().expect("lock").take().map(Err))?);
+            let execution = stage.run(&fake);
+            assert!(matches!(&execution.outcomes[0], Outcome::Failed(why) if why.starts_with("still listed: ")), "{execution:?}");
+            assert_eq!(execution.outcomes[1], later);
+            assert_eq!(noted(&stage.state_path()), [stage.plan.removals[0].id.to_string()]);
+        }
+    }
+
+    #[test]
     fn what_is_still_listed_has_failed_whatever_the_program_says() {
         for (code, stderr, why) in [
             (0, "", "still listed: quay.io/a/a:1"),
@@ -532,6 +577,30 @@ mod tests {
             let execution = stage.run(&fake);
             assert_eq!(execution.outcomes, [Outcome::Failed(why.into())]);
             assert_eq!(noted(&stage.state_path()), [image(A).id.to_string()], "what was cut off is finished by the next run");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_image_was_spared_by_the_runtime_and_one_that_was_pulled_again_by_whoever_needs_it() {
+        #[derive(Debug, Clone)]
+        struct Says(Said);
+        impl Answer for Says {
+            fn about(&self, _: &Removal) -> Said {
+                self.0.clone()
+            }
+        }
+        let stage = Stage::with(&[A]);
+        let lost = "names are gone, and still listed: quay.io/a/a:1: in use by b";
+        for (is_whole, was_pulled_again, said, expected) in [
+            (true, false, Said::Refused("in use by b".into()), spared("in use by b")),
+            (false, false, Said::Refused("in use by b".into()), Outcome::Failed(lost.into())),
+            (true, true, Said::Refused("in use by b".into()), spared("was pulled again")),
+            (false, true, Said::Done, spared("was pulled again")),
+            (true, false, Said::Done, Outcome::Failed("still listed: quay.io/a/a:1".into())),
+        ] {
+            let answer: Result<Box<dyn Answer>> = Ok(Box::new(Says(said.clone())));
+            let left = Left { name: Reference::new(A), is_whole, was_pulled_again };
+            assert_eq!(outcome(&stage.plan.removals[0], &answer, Some(&left)), expected, "{is_whole} {was_pulled_again} {said:?}");
         }
     }
 
@@ -693,7 +762,7 @@ mod tests {
     fn an_image_that_is_spared_is_left_to_the_selectors_again() {
         let stage = Stage::with(&[A]);
         let mut memory = State::default().updated(&stage.node);
-        memory.begin(&stage.plan.removals.iter().collect::<Vec<_>>(), stage.node.taken_at);
+        memory.begin(&stage.plan.removals.iter().collect::<Vec<_>>(), true, stage.node.taken_at);
         let fake = stage.fake_where("images ls -q", |fake| fake.start("late", &image(A)));
         let execution = stage.run_remembering(&mut memory, &fake, &|_, _| ());
         assert_eq!(execution.outcomes, [spared("has come into use: container late")]);

@@ -54,7 +54,7 @@ pub struct Pull {
 /// A file that is there and can't be read is an error: it may name a folder of static pods.
 pub fn collect_kubelet() -> Result<Kubelet> {
     let mut kubelet = Kubelet::default();
-    for words in command_lines() {
+    for words in command_lines("kubelet") {
         let flags = Flags::parse(words.iter().map(String::as_str));
         let endpoint = kubelet.add(flags, "the kubelet's command line")?;
         kubelet.endpoints.extend(endpoint);
@@ -127,17 +127,17 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The words of every kubelet that runs here. Any pod can call a process of its own that, so it must be root's, in the
+/// The words of every process by this name that runs here. Any pod can call one of its own that, so it must be root's, in the
 /// machine's own process namespace, and in no pod's cgroup.
-fn command_lines() -> Vec<Vec<String>> {
+pub fn command_lines(name: &str) -> Vec<Vec<String>> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
     let read = |process: &Path, file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
-    let is_kubelet = |process: &PathBuf| {
-        read(process, "comm").trim_end() == "kubelet" && is_the_machines_own(&read(process, "status"), &read(process, "cgroup"))
+    let is_one = |process: &PathBuf| {
+        read(process, "comm").trim_end() == name && is_the_machines_own(&read(process, "status"), &read(process, "cgroup"))
     };
     let words = |process: PathBuf| fs::read(process.join("cmdline")).ok();
     let split = |line: Vec<u8>| String::from_utf8_lossy(&line).split('\0').map(str::to_owned).collect();
-    processes.filter(is_kubelet).filter_map(words).map(split).collect()
+    processes.filter(is_one).filter_map(words).map(split).collect()
 }
 
 /// By `/proc/<pid>/status` and `/proc/<pid>/cgroup`.

@@ -32,6 +32,7 @@ pub mod content;
 pub mod crictl;
 pub mod crio;
 pub mod ctr;
+pub mod docker;
 
 /// Longest wait for a socket.
 const PATIENCE: Duration = Duration::from_secs(10);

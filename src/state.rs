@@ -52,9 +52,16 @@ struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Begun {
     id: ImageId,
-    /// In the order in which they are taken away.
+    /// In the order in which we ask for them to be taken away.
     references: Vec<Reference>,
+    /// They are taken away in this order.
+    #[serde(default = "yes")]
+    in_order: bool,
     at: Timestamp,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for State {
@@ -132,9 +139,9 @@ impl State {
         }
     }
 
-    /// Notes removals that are about to begin.
-    pub fn begin(&mut self, removals: &[&Removal], at: Timestamp) {
-        let begun = |removal: &&Removal| Begun { id: removal.id.clone(), references: removal.references.clone(), at };
+    /// Notes removals that are about to begin; `in_order` if their references go in the order that they are given in.
+    pub fn begin(&mut self, removals: &[&Removal], in_order: bool, at: Timestamp) {
+        let begun = |removal: &&Removal| Begun { id: removal.id.clone(), references: removal.references.clone(), in_order, at };
         // One that was cut off before keeps its whole list: only against that can it be seen that something is missing.
         let new: Vec<Begun> = removals.iter().filter(|r| !self.removing.iter().any(|old| old.id == r.id)).map(begun).collect();
         self.removing.extend(new);
@@ -159,11 +166,12 @@ impl Memory {
 }
 
 impl Begun {
-    /// Is `image` what is left of this removal: its last references and no others, its content not pulled since?
+    /// Is `image` what is left of this removal: fewer of its references and no others, its content not pulled since?
     fn was_cut_off(&self, image: &Image) -> bool {
         let left = removal_order(&image.references);
         let pulled_since = image.pulled_at.is_some_and(|pulled| pulled > self.at);
-        left.len() < self.references.len() && self.references.ends_with(&left) && !pulled_since
+        let is_rest = if self.in_order { self.references.ends_with(&left) } else { left.iter().all(|name| self.references.contains(name)) };
+        left.len() < self.references.len() && is_rest && !pulled_since
     }
 }
 
@@ -315,10 +323,14 @@ mod tests {
 
     /// An image with two tags, and the state in which its removal was begun at minute 0.
     fn begun() -> (Image, State) {
+        begun_by(true)
+    }
+
+    fn begun_by(in_order: bool) -> (Image, State) {
         let image = and_named(&image(APP), "quay.io/a/app:2");
         let node = inventory(vec![image.clone()]);
         let mut state = State::default().updated(&node);
-        state.begin(&Plan::new(&node, &samples::policy()).removals.iter().collect::<Vec<_>>(), at(0));
+        state.begin(&Plan::new(&node, &samples::policy()).removals.iter().collect::<Vec<_>>(), in_order, at(0));
         (image, state)
     }
 
@@ -327,16 +339,25 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_removal_is_known_by_exactly_what_the_removal_order_leaves() {
-        let (image, state) = begun();
-        let order = removal_order(&image.references);
-        // An image without any reference is in no listing.
-        for chosen in 1_usize..1 << order.len() {
-            let references: Vec<Reference> =
-                order.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1).map(|(_, name)| name.clone()).collect();
-            let is_proper_suffix = (1..order.len()).any(|from| references == order[from..]);
-            assert_eq!(is_finished(&state, &Image { references: references.clone(), ..image.clone() }), is_proper_suffix, "{references:?}");
+    fn a_cut_off_removal_is_known_by_exactly_what_the_order_of_its_removal_leaves() {
+        for in_order in [true, false] {
+            let (image, state) = begun_by(in_order);
+            let order = removal_order(&image.references);
+            // An image without any reference is in no listing of ctr's.
+            for chosen in 1_usize..1 << order.len() {
+                let references: Vec<Reference> =
+                    order.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1).map(|(_, name)| name.clone()).collect();
+                let is_proper_suffix = (1..order.len()).any(|from| references == order[from..]);
+                let is_rest = if in_order { is_proper_suffix } else { references.len() < order.len() };
+                assert_eq!(is_finished(&state, &Image { references: references.clone(), ..image.clone() }), is_rest, "{references:?}");
+            }
         }
+    }
+
+    #[test]
+    fn an_image_that_has_lost_every_name_to_a_removal_through_cri_is_finished() {
+        let (image, state) = begun_by(false);
+        assert!(is_finished(&state, &Image { references: Vec::new(), ..image }));
     }
 
     #[test]
@@ -382,7 +403,7 @@ mod tests {
         let (image, state) = begun();
         let rest = |from| Image { references: removal_order(&image.references)[from..].to_vec(), ..image.clone() };
         let (node, mut state) = look(&state, &[rest(1)], at(5));
-        state.begin(&Plan::new(&node, &samples::policy()).removals.iter().collect::<Vec<_>>(), at(5));
+        state.begin(&Plan::new(&node, &samples::policy()).removals.iter().collect::<Vec<_>>(), true, at(5));
         assert!(is_finished(&state, &rest(1)));
         assert!(is_finished(&state, &rest(3)));
     }

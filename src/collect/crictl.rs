@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
 use super::{Facts, join};
 use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
 use crate::plan::removal_order;
-use crate::reference::{Digest, Reference};
+use crate::reference::{Digest, Named, Reference};
 use crate::runtime::containerd::{self, Settings};
 use crate::runtime::crictl::{CriContainer, CriImage, CriSandbox, Crictl, Version};
+use crate::runtime::docker;
 use crate::runtime::{Found, Kind};
 use crate::units::{Timestamp, printable};
 
@@ -76,25 +76,34 @@ impl Users {
         }
         let missing: BTreeSet<&String> = ids.iter().filter(|id| !mounted.contains_key(*id)).collect();
         let still_there = if missing.is_empty() { Vec::new() } else { crictl.containers().context("list containers")? };
-        if let Some(container) = still_there.iter().find(|container| missing.contains(&container.id)) {
-            let id = printable(&container.id);
+        // The first of them is the one for which the others were not inspected.
+        if let Some(id) = missing.into_iter().find(|id| still_there.iter().any(|container| container.id == **id)) {
+            let id = printable(id);
             self.blind.get_or_insert(format!("container {} can't be inspected, and may have any image mounted", &id[..id.len().min(13)]));
         }
         Ok(())
     }
 
-    /// Sandboxes, and the image each was made from.
-    fn add_sandboxes(&mut self, crictl: &Crictl, sandboxes: &[CriSandbox], index: &NameIndex) -> Result<()> {
+    /// Sandboxes, and the image each was made from. containerd tells only its name, and not what that led to at the time: an
+    /// image that has lost its tag since may be it.
+    fn add_sandboxes(&mut self, crictl: &Crictl, sandboxes: &[CriSandbox], images: &[Image], index: &NameIndex) -> Result<()> {
         let ids: BTreeSet<String> = sandboxes.iter().map(|sandbox| sandbox.id.clone()).collect();
-        let images = crictl.sandbox_images(&ids).context("inspect sandboxes")?;
+        let told = crictl.sandbox_images(&ids).context("inspect sandboxes")?;
         for sandbox in sandboxes {
             let user = User { kind: UserKind::Sandbox, id: sandbox.id.clone(), pod: sandbox.pod.clone() };
-            self.add(&user, images.get(&sandbox.id).into_iter().flatten().map(String::as_str), index);
+            for name in told.get(&sandbox.id).into_iter().flatten() {
+                self.add(&user, std::iter::once(name.as_str()), index);
+                let repository = Reference::new(name.as_str()).named().map(|named| named.repository());
+                let may_be = |image: &Image| repository.as_ref().is_some_and(|repository| has_lost_its_tag(image, repository));
+                for (position, _) in images.iter().enumerate().filter(|(_, image)| may_be(image)) {
+                    self.by_position.entry(position).or_default().insert(user.clone());
+                }
+            }
         }
-        let missing: BTreeSet<&String> = ids.iter().filter(|id| !images.contains_key(*id)).collect();
+        let missing: BTreeSet<&String> = ids.iter().filter(|id| !told.contains_key(*id)).collect();
         let still_there = if missing.is_empty() { Vec::new() } else { crictl.sandboxes().context("list sandboxes")? };
-        if let Some(sandbox) = still_there.iter().find(|sandbox| missing.contains(&sandbox.id)) {
-            let id = printable(&sandbox.id);
+        if let Some(id) = missing.into_iter().find(|id| still_there.iter().any(|sandbox| sandbox.id == **id)) {
+            let id = printable(id);
             self.blind.get_or_insert(format!("sandbox {} can't be inspected, and may be made from any image", &id[..id.len().min(13)]));
         }
         Ok(())
@@ -117,7 +126,7 @@ impl Users {
 
     /// What docker, whose data folder is `root`, has made containers from, beside CRI too: none of its calls shows these.
     pub fn add_containers_of_docker(&mut self, root: &Path, by_cri: &[CriContainer], index: &NameIndex) {
-        match list_containers_of_docker(root) {
+        match docker::list_containers(root) {
             Ok(containers) => {
                 for (id, image) in containers.iter().filter(|(id, _)| by_cri.iter().all(|container| container.id != *id)) {
                     let user = User { kind: UserKind::Container, id: id.clone(), pod: None };
@@ -135,6 +144,12 @@ impl Users {
             self.by_position.entry(position).or_default().insert(user.clone());
         }
     }
+}
+
+/// Is it known in this repository by a digest, and nowhere by a tag?
+fn has_lost_its_tag(image: &Image, repository: &str) -> bool {
+    let named: Vec<Named> = image.references.iter().filter_map(Reference::named).collect();
+    named.iter().all(|name| name.tag.is_none()) && named.iter().any(|name| name.repository() == repository)
 }
 
 /// All that `crictl` lists, before it is put together.
@@ -165,7 +180,7 @@ impl Listing {
         let mut users = Users::default();
         users.add_containers(&listed.containers, &index);
         users.add_volumes(crictl, &listed.containers, &listed.containers.iter().map(|c| c.id.clone()).collect(), &index)?;
-        users.add_sandboxes(crictl, &listed.sandboxes, &index)?;
+        users.add_sandboxes(crictl, &listed.sandboxes, &images, &index)?;
         let mut gaps = Vec::new();
         match found.kind {
             Kind::Containerd => {
@@ -285,25 +300,6 @@ fn parse_mounts(mountinfo: &str) -> Vec<(String, String)> {
         Some((pod.to_owned(), image.split('/').next().unwrap_or(image).to_owned()))
     };
     mountinfo.lines().filter_map(volume).collect()
-}
-
-/// Every container that docker has, with the ID of its image: `containers/<ID>/config.v2.json` (moby, `daemon/container`).
-fn list_containers_of_docker(root: &Path) -> Result<Vec<(String, String)>> {
-    let folder = root.join("containers");
-    let mut containers = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
-        let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
-        let file = path.join("config.v2.json");
-        let text = match fs::read_to_string(&file) {
-            // It has just gone.
-            Err(_) if fs::exists(&path).is_ok_and(|there| !there) => continue,
-            read => read.with_context(|| format!("read {}", file.display()))?,
-        };
-        let config: Value = serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))?;
-        let image = config.get("Image").and_then(Value::as_str).with_context(|| format!("{} names no image", file.display()))?;
-        containers.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), image.to_owned()));
-    }
-    Ok(containers)
 }
 
 /// What runs in the namespace of CRI, by name. containerd makes the folder of its tasks when it starts: where there is none

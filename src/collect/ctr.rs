@@ -363,3 +363,22 @@ impl<'a> LayerSizes<'a> {
         self.sizes.get(key).copied().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::samples::image;
+    use crate::runtime::crictl::CriContainer;
+
+    /// Whatever its snapshot leads to, or doesn't.
+    #[test]
+    fn what_cri_says_a_container_uses_is_in_use() {
+        let mut images = [image("quay.io/a/a:1"), image("quay.io/a/b:1")];
+        let names = std::collections::BTreeSet::from([images[0].id.to_string()]);
+        let container = CriContainer { id: "c".into(), image_names: names, pod: Some("default/web".into()) };
+        let cri = CriListed { images: Vec::new(), containers: vec![container], sandboxes: Vec::new() };
+        assert_eq!(add_what_cri_knows(&mut images, &cri), None);
+        let used: Vec<Vec<String>> = images.iter().map(|image| image.users.iter().map(ToString::to_string).collect()).collect();
+        assert_eq!(used, [vec!["container c (default/web)".to_owned()], Vec::new()]);
+    }
+}

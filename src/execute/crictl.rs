@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Answer, Check, Look, Said, Store};
+use super::{Answer, Check, Left, Look, Said, Store};
 use crate::collect::crictl::{Users, list_tasks, pulled_at, stranger};
 use crate::inventory::{Inventory, NameIndex};
 use crate::plan::Removal;
@@ -40,12 +40,14 @@ impl Store for CrictlStore<'_> {
     fn look(&self, batch: &[&Removal], before: &[&Removal]) -> Result<Look> {
         let images = self.crictl.images().context("list images again")?;
         let by_id: BTreeMap<&ImageId, &CriImage> = images.iter().map(|image| (&image.id, image)).collect();
-        let name = |image: &CriImage| image.tags.iter().chain(&image.digests).next().cloned();
-        let left = before.iter().filter_map(|removal| {
+        let left = |removal: &&Removal| {
             let image = by_id.get(&removal.id)?;
-            Some((removal.id.clone(), name(image).unwrap_or_else(|| Reference::new(removal.id.as_str()))))
-        });
-        let left = left.collect();
+            let names: Vec<&Reference> = image.tags.iter().chain(&image.digests).collect();
+            let name = names.first().map_or_else(|| Reference::new(removal.id.as_str()), |name| (*name).clone());
+            let is_whole = removal.references.iter().all(|name| names.contains(&name));
+            Some((removal.id.clone(), Left { name, is_whole, was_pulled_again: self.was_pulled_again(removal) }))
+        };
+        let left = before.iter().filter_map(left).collect();
         if batch.is_empty() {
             return Ok(Look { checks: Vec::new(), left });
         }
@@ -64,6 +66,11 @@ impl Store for CrictlStore<'_> {
             Kind::Containerd | Kind::Docker => removal.id.to_string(),
         };
         Ok(Box::new(self.crictl.remove(&removals.iter().map(id).collect::<Vec<_>>())?))
+    }
+
+    /// containerd's CRI takes them in the order in which it keeps them, docker tags before digests.
+    fn keeps_order(&self) -> bool {
+        false
     }
 
     /// A removal through CRI has given its bytes back when it returns.
@@ -341,6 +348,8 @@ mod tests {
         let node = Inventory { disks: vec![Disk { path: root.path().to_owned(), usage }], ..node() };
         let check = || on(Kind::CriO, &node, &unchanged(), |store, removal| store.look(&[removal], &[])).expect("a look").checks[0].clone();
         assert_eq!(check(), changed("was pulled again"));
+        let left = on(Kind::CriO, &node, &unchanged(), |store, removal| store.look(&[], &[removal])).expect("a look").left;
+        assert!(left.values().all(|left| left.was_pulled_again) && left.len() == 1, "{left:?}");
         let then = SystemTime::UNIX_EPOCH + Duration::from_secs(image(A).pulled_at.expect("a time").unix());
         fs::File::open(&record).and_then(|file| file.set_modified(then)).expect("the time that it was judged by");
         assert_eq!(check(), Check::Unchanged);
@@ -361,11 +370,18 @@ mod tests {
 
     #[test]
     fn what_is_still_listed_is_left_under_a_name_or_its_id() {
-        for (tags, name) in [(&[A][..], A.to_owned()), (&[], image(A).id.to_string())] {
+        let digest = image(A).references[1].to_string();
+        for (tags, digests, name, is_whole) in [
+            (&[A][..], &[digest.as_str()][..], A, true),
+            (&[A], &[], A, false),
+            (&[], &[&digest], &digest, false),
+            (&[], &[], image(A).id.as_str(), false),
+        ] {
             let mut own = listed(A, Some(false), tags);
-            own["repoDigests"] = json!([]);
+            own["repoDigests"] = json!(digests);
             let left = on(Kind::CriO, &node(), &with(own), |store, removal| store.look(&[], &[removal])).expect("a look").left;
-            assert_eq!(left, BTreeMap::from([(image(A).id, Reference::new(name))]));
+            let expected = Left { name: Reference::new(name), is_whole, was_pulled_again: false };
+            assert_eq!(left, BTreeMap::from([(image(A).id, expected)]));
         }
     }
 

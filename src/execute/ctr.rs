@@ -9,7 +9,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::{Answer, Check, Look, Said, Store};
+use super::{Answer, Check, Left, Look, Said, Store};
 use crate::collect::join;
 use crate::inventory::Inventory;
 use crate::plan::Removal;
@@ -36,8 +36,13 @@ impl Store for CtrStore<'_> {
         let targets = self.by_target(&in_the_way).context("look at references again")?;
         // A name that can't be asked for by its own text may lead to any of them.
         let unread = in_the_way.iter().find(|name| !targets.values().any(|names| names.contains(name)));
-        let left = before.iter().filter_map(|removal| Some((removal.id.clone(), names_of(removal, &targets).next().or(unread)?.clone())));
-        let left = left.collect();
+        let left = |removal: &&Removal| {
+            let names: BTreeSet<&Reference> = names_of(removal, &targets).collect();
+            let name = (*names.first().or(unread.as_ref())?).clone();
+            let is_whole = removal.references.iter().all(|name| names.contains(name));
+            Some((removal.id.clone(), Left { name, is_whole, was_pulled_again: self.was_pulled_again(removal) }))
+        };
+        let left = before.iter().filter_map(left).collect();
         if batch.is_empty() {
             return Ok(Look { checks: Vec::new(), left });
         }
@@ -74,6 +79,10 @@ impl Store for CtrStore<'_> {
         let mut removed = one?;
         removed.add(other?);
         Ok(Box::new(removed))
+    }
+
+    fn keeps_order(&self) -> bool {
+        true
     }
 
     fn collect_garbage(&self) -> Result<()> {

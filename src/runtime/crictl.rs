@@ -20,6 +20,8 @@ use crate::units::printable;
 
 /// Longest that a listing may take.
 const LISTING_TIMEOUT: Duration = Duration::from_mins(2);
+/// How often what is to be inspected is asked for, while some of it goes.
+const INSPECTIONS: usize = 2;
 /// crictl's own limit for one request: longer than a listing may take, and than any removal was seen to take.
 const REQUEST_TIMEOUT: &str = "300s";
 
@@ -109,38 +111,51 @@ impl Crictl<'_> {
         parse_info(&self.list(&["info", "-o", "json"], &[])?)
     }
 
-    /// Images that containers have mounted (CRI `Mount.image`), by container. An ID that is missing could not be inspected.
+    /// Images that containers have mounted (CRI `Mount.image`), by container. An ID that is missing is gone or could not be
+    /// inspected.
     pub fn mounted_images(&self, containers: &BTreeSet<String>) -> Result<BTreeMap<String, BTreeSet<String>>> {
-        self.inspect("inspect", containers, mounted_images)
+        let listed = || Ok(self.containers().context("list containers")?.into_iter().map(|container| container.id).collect());
+        self.inspect("inspect", containers, mounted_images, &listed)
     }
 
-    /// The image of each sandbox, by its ID; none where it tells none. An ID that is missing could not be inspected.
+    /// The image of each sandbox, by its ID; none where it tells none. An ID that is missing is gone or could not be inspected.
     pub fn sandbox_images(&self, sandboxes: &BTreeSet<String>) -> Result<BTreeMap<String, BTreeSet<String>>> {
-        self.inspect("inspectp", sandboxes, sandbox_image)
+        let listed = || Ok(self.sandboxes().context("list sandboxes")?.into_iter().map(|sandbox| sandbox.id).collect());
+        self.inspect("inspectp", sandboxes, sandbox_image, &listed)
     }
 
-    /// One call for all; where one of them is gone, crictl may print nothing of the others, so what is missing is asked alone.
+    /// One call for all. Where one of them has gone, crictl may print nothing of the others: those that are still listed are
+    /// asked for again, and at last one by one, up to the first that can't be inspected. More than one needs nobody to know.
     fn inspect(
         &self,
         command: &str,
         ids: &BTreeSet<String>,
         read: fn(&Value) -> Option<BTreeSet<String>>,
+        listed: &dyn Fn() -> Result<BTreeSet<String>>,
     ) -> Result<BTreeMap<String, BTreeSet<String>>> {
         let mut found = BTreeMap::new();
-        if ids.is_empty() {
-            return Ok(found);
-        }
-        let all: Vec<String> = ids.iter().cloned().collect();
+        let mut missing: Vec<String> = ids.iter().cloned().collect();
         let answer = |ids: &[String]| -> Result<Vec<(String, BTreeSet<String>)>> {
             let output = self.start(CallKind::Listing(LISTING_TIMEOUT), &[command, "-o", "json"], ids)?;
             let entries = parse_documents(&output.stdout).unwrap_or_default();
             let id = |entry: &Value| entry.pointer("/status/id").and_then(Value::as_str).map(str::to_owned);
             Ok(entries.iter().filter_map(|entry| Some((id(entry)?, read(entry)?))).collect())
         };
-        found.extend(answer(&all)?);
-        for id in &all {
-            if !found.contains_key(id) {
-                found.extend(answer(std::slice::from_ref(id))?);
+        for _ in 0..INSPECTIONS {
+            if missing.is_empty() {
+                return Ok(found);
+            }
+            found.extend(answer(&missing)?);
+            missing.retain(|id| !found.contains_key(id));
+            if !missing.is_empty() {
+                let listed = listed()?;
+                missing.retain(|id| listed.contains(id));
+            }
+        }
+        for id in missing {
+            match answer(std::slice::from_ref(&id))? {
+                none if none.is_empty() => break,
+                one => found.extend(one),
             }
         }
         Ok(found)

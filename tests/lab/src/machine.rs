@@ -1,7 +1,7 @@
 //! A machine without any daemon: what the product finds on it is what a test puts there.
 //!
-//! The product runs in mount and PID namespaces of its own, where `/etc`, `/var/lib`, `/run` and `/usr/local/bin` are folders
-//! of the test, the programs of runtimes in the machine's other folders are hidden, and no process is to be seen but those
+//! The product runs in mount and PID namespaces of its own, where `/etc`, `/run`, `/var` and `/usr/local/bin` are folders of
+//! the test, the programs of runtimes in the machine's other folders are hidden, and no process is to be seen but those
 //! of the test. A runtime is a socket that the test holds.
 
 use std::fmt::Write as _;
@@ -20,6 +20,9 @@ use crate::shell::wait_for;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where microk8s has its socket.
+const SNAP: (&str, &str) = ("/var/snap", "snap");
+
 /// Makes the machine, starts what runs on it, then becomes the product. A device is no file, so nobody takes it for a program.
 const MACHINE: &str = r#"
 set -e
@@ -33,8 +36,12 @@ touch "$machine/bin/nuke-images"
 mount --bind "$1" "$machine/bin/nuke-images"; shift
 mount --rbind "$machine/bin" /usr/local/bin
 mount --bind "$machine/etc" /etc
-mount --bind "$machine/lib" /var/lib
 mount --bind "$machine/run" /run
+mount -t tmpfs none /var
+mkdir /var/lib /var/snap
+ln -s /run /var/run
+mount --bind "$machine/lib" /var/lib
+mount --bind "$machine/snap" /var/snap
 cd /
 . "$machine/start"
 exec /usr/local/bin/nuke-images "$@"
@@ -52,7 +59,7 @@ impl Machine {
     /// An empty one, on which this binary is the product.
     pub fn new(product: impl Into<PathBuf>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        for (_, name) in FOLDERS {
+        for (_, name) in FOLDERS.into_iter().chain([SNAP]) {
             fs::create_dir_all(folder.path().join(name))?;
         }
         for name in BORROWED {
@@ -94,7 +101,7 @@ impl Machine {
 
     /// Where a file of the machine really is.
     pub fn path(&self, path: &str) -> Result<PathBuf> {
-        for (folder, name) in FOLDERS {
+        for (folder, name) in FOLDERS.into_iter().chain([SNAP]) {
             if let Some(rest) = path.strip_prefix(folder) {
                 return Ok(self.folder.path().join(name).join(rest.trim_start_matches('/')));
             }
@@ -112,10 +119,16 @@ impl Machine {
 
     /// Lets a process by the name of `kubelet` run with these arguments while the product does.
     pub fn kubelet(&mut self, arguments: &[&str]) -> Result<()> {
-        self.program("/usr/local/bin/kubelet", "#!/bin/sh\nwhile :; do sleep 60; done\n")?;
+        self.process("kubelet", arguments)
+    }
+
+    /// The same by another name.
+    pub fn process(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
+        let program = format!("/usr/local/bin/{name}");
+        self.program(&program, "#!/bin/sh\nwhile :; do sleep 60; done\n")?;
         let quoted = arguments.iter().fold(String::new(), |line, argument| line + " '" + argument + "'");
-        writeln!(self.start, "/usr/local/bin/kubelet{quoted} >/dev/null 2>&1 &")?;
-        writeln!(self.start, r#"until [ "$(cat /proc/$!/comm)" = kubelet ]; do :; done"#)?;
+        writeln!(self.start, "{program}{quoted} >/dev/null 2>&1 &")?;
+        writeln!(self.start, r#"until [ "$(cat /proc/$!/comm)" = {name} ]; do :; done"#)?;
         Ok(())
     }
 

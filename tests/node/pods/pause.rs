@@ -6,12 +6,13 @@ use lab::{Containerd, Image, Node, PodState, Settings, Stored, wait_for};
 use serde_json::Value;
 
 use super::{SET_UPS, SetUp, app, assert_serves, in_each, keeps, keeps_on, pulled};
-use crate::{CLEAN, assert_gone, verdict};
+use crate::{CLEAN, assert_gone, verdict, without};
 
 hazards! {
     on_every_version:
     keeps_the_image_of_a_pod_that_is_only_a_sandbox
     keeps_the_sandbox_image_when_no_pod_is_left
+    keeps_the_image_of_a_sandbox_whose_tag_has_moved_to_another_image
 }
 
 hazards! {
@@ -37,6 +38,18 @@ fn keeps_the_image_of_a_sandbox_that_is_not_ready(version: &'static str) -> Resu
     let (lab, pause) = started(version)?;
     lab.pod("web", "", PodState::SandboxOnly)?.stop()?;
     keeps(&lab, &[(&pause, "in_use")])
+}
+
+/// containerd says of a sandbox only by which name its image went then; snapshots, which show more, are ctr's alone.
+fn keeps_the_image_of_a_sandbox_whose_tag_has_moved_to_another_image(version: &'static str) -> Result<()> {
+    let (lab, pause) = started(version)?;
+    lab.pod("web", "", PodState::SandboxOnly)?;
+    let new = Image::new(NAME).content("new");
+    // Puts it into the registry.
+    lab.pull_in("elsewhere", &new)?;
+    let new = pulled(&lab, &new)?;
+    assert_ne!(new.id, pause.id);
+    keeps(&lab, &[(&new, "in_use"), (&without(&pause, &[NAME]), "in_use")])
 }
 
 /// Nothing but the configuration tells which one it is: a label would on newer versions, and there it is the second reason.
