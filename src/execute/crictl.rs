@@ -177,6 +177,8 @@ mod tests {
         inspected: Vec<Value>,
         /// What a removal complains about.
         complaint: String,
+        /// A task that ends while sandboxes are listed.
+        ending: Option<std::path::PathBuf>,
         removed: Mutex<Vec<String>>,
     }
 
@@ -191,7 +193,10 @@ mod tests {
             Ok(match words[6] {
                 "images" => list("images", &self.images),
                 "ps" => list("containers", &self.containers),
-                "pods" => output(0, &json!({"items": [{"id": NEW_SANDBOX}]}).to_string(), ""),
+                "pods" => {
+                    self.ending.iter().for_each(|task| fs::remove_dir(task).expect("a task"));
+                    output(0, &json!({"items": [{"id": NEW_SANDBOX}]}).to_string(), "")
+                }
                 "inspect" => output(0, &json!(self.inspected).to_string(), ""),
                 "rmi" => {
                     self.removed.lock().expect("lock").extend(words[7..].iter().map(ToString::to_string));
@@ -308,18 +313,23 @@ mod tests {
     }
 
     #[test]
-    fn spares_everything_while_something_runs_beside_cri_but_not_for_a_new_pod() {
+    fn spares_everything_while_something_runs_beside_cri_but_not_for_a_new_pod_or_what_has_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let node = node();
         let runtime = Runtime { tasks: Some(folder.path().to_owned()), ..node.runtime.clone() };
         let node = Inventory { runtime, ..node };
-        let check =
-            || on(Kind::Containerd, &node, &unchanged(), |store, removal| store.look(&[removal], &[])).expect("a look").checks[0].clone();
+        let check_on = |fake: &Fake| {
+            on(Kind::Containerd, &node, fake, |store, removal| store.look(&[removal], &[])).expect("a look").checks[0].clone()
+        };
+        let check = || check_on(&unchanged());
         let kept = |check: Check| matches!(check, Check::Changed(why) if why.contains("runs in containerd beside CRI"));
         fs::create_dir_all(folder.path().join("k8s.io").join(NEW_SANDBOX)).expect("a task");
         assert!(!kept(check()), "{:?}", check());
-        fs::create_dir(folder.path().join("k8s.io/beside")).expect("a task");
+        let beside = folder.path().join("k8s.io/beside");
+        fs::create_dir(&beside).expect("a task");
         assert!(kept(check()), "{:?}", check());
+        let ended = check_on(&Fake { ending: Some(beside), ..unchanged() });
+        assert!(!kept(ended.clone()), "what has ended is no stranger: {ended:?}");
     }
 
     #[test]

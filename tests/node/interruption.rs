@@ -53,37 +53,6 @@ fn a_removal_that_was_killed_anywhere_is_finished_by_the_next_run_whatever_it_se
     assert_stays(&lab, &stays)
 }
 
-/// CRI takes the names of an image away in an order of its own, and stops where it is when its caller is gone.
-#[test]
-fn a_removal_through_crictl_that_was_killed_anywhere_is_finished_by_the_next_run() -> Result<()> {
-    let lab = Containerd::start("1.7")?;
-    let stays = neighbour(&lab)?;
-    let mut node = node(&lab)?.with_crictl()?.without_ctr()?;
-    for (name, is_lost) in [
-        ("a-tag", (|name| name.ends_with(":1")) as fn(&str) -> bool),
-        ("the-digest", |name| name.contains('@')),
-        ("the-tags", |name| !name.starts_with("sha256:") && !name.contains('@')),
-        ("every-name", |name| !name.starts_with("sha256:")),
-    ] {
-        let image = with_two_tags(&lab, name)?;
-        lab.wait_for_cri(&image.names)?;
-        node.stand_in_for_crictl("if [ \"$command\" != rmi ]; then real \"$@\"; exit; fi\nkill -s KILL \"$PPID\"")?;
-        node.run(&["--yes", "--include", image.name().trim_end_matches(":1")])?.exits(128 + 9)?;
-        node.no_stand_in_for_crictl()?;
-        let lost: Vec<&str> = image.references.iter().map(String::as_str).filter(|name| is_lost(name)).collect();
-        assert!(!lost.is_empty() && lost.len() < image.references.len(), "{lost:?}");
-        lab.ctr(&[&["images", "rm"], &lost[..]].concat())?;
-        wait_for("CRI to notice what it has lost", || {
-            let images = lab.crictl(&["images", "-o", "json"])?;
-            Ok(lost.iter().all(|name| !images.contains(&format!("\"{name}\""))).then_some(()))
-        })?;
-        let json = node.run(&ELSEWHERE)?.exits(0)?.json()?;
-        assert_eq!(verdict(&json, &image), ("remove", "unused", "removed"), "without {name}: {json:#}");
-        assert_gone(&lab, &image)?;
-    }
-    assert_stays(&lab, &stays)
-}
-
 #[test]
 fn a_removal_that_was_killed_before_its_first_or_after_its_last_reference_leaves_nothing_half_there() -> Result<()> {
     let lab = Containerd::start("1.7")?;

@@ -49,7 +49,8 @@ fn keeps_the_image_of_a_sandbox_whose_tag_has_moved_to_another_image(version: &'
     lab.pull_in("elsewhere", &new)?;
     let new = pulled(&lab, &new)?;
     assert_ne!(new.id, pause.id);
-    keeps(&lab, &[(&new, "in_use"), (&without(&pause, &[NAME]), "in_use")])
+    keeps(&lab, &[(&without(&pause, &[NAME]), "in_use")])?;
+    assert_serves(&lab, &new)
 }
 
 /// Nothing but the configuration tells which one it is: a label would on newer versions, and there it is the second reason.

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::{Containerd, Image, Node, PodState, Run};
+use lab::{Containerd, Image, Node, PodState, Run, Stored, wait_for};
 
 use super::{SET_UPS, SetUp, WITH_CRICTL, app, assert_serves, in_each, keeps_on, neighbour, pulled};
 use crate::{CLEAN, assert_gone, error, verdict, without};
@@ -118,6 +118,43 @@ fn removes_nothing_of_a_batch_before_which_crictl_fails(version: &'static str) -
         assert_serves(&lab, &stays)?;
     }
     Ok(())
+}
+
+/// CRI takes the names of an image away in an order of its own, and stops where it is when its caller is gone.
+#[test]
+fn a_removal_through_crictl_that_was_killed_anywhere_is_finished_by_the_next_run() -> Result<()> {
+    let lab = Containerd::start("1.7")?;
+    let stays = neighbour(&lab)?;
+    let mut node = SetUp::Crictl.node(&lab)?;
+    for (name, is_lost) in [
+        ("a-tag", (|name| name.ends_with(":1")) as fn(&str) -> bool),
+        ("the-digest", |name| name.contains('@')),
+        ("the-tags", |name| !name.starts_with("sha256:") && !name.contains('@')),
+        ("every-name", |name| !name.starts_with("sha256:")),
+    ] {
+        let repository = format!("registry.example.com/{name}");
+        let image = pulled(&lab, &Image::new(&format!("{repository}:1")).content(name))?;
+        lab.tag(image.name(), &format!("{repository}:2"))?;
+        let image = Stored {
+            references: lab.references()?.into_iter().filter(|name| name.contains(&repository) || *name == image.id).collect(),
+            ..image
+        };
+        lab.wait_for_cri(&[format!("{repository}:2")])?;
+        node.stand_in_for_crictl("if [ \"$command\" != rmi ]; then real \"$@\"; exit; fi\nkill -s KILL \"$PPID\"")?;
+        node.run(&["--yes", "--include", &repository])?.exits(128 + 9)?;
+        node.no_stand_in_for_crictl()?;
+        let lost: Vec<&str> = image.references.iter().map(String::as_str).filter(|name| is_lost(name)).collect();
+        assert!(!lost.is_empty() && lost.len() < image.references.len(), "{lost:?}");
+        lab.ctr(&[&["images", "rm"], &lost[..]].concat())?;
+        wait_for("CRI to notice what it has lost", || {
+            let images = lab.crictl(&["images", "-o", "json"])?;
+            Ok(lost.iter().all(|name| !images.contains(&format!("\"{name}\""))).then_some(()))
+        })?;
+        let json = node.run(&["--yes", "--registry", "nowhere.example.com", "--output", "json"])?.exits(0)?.json()?;
+        assert_eq!(verdict(&json, &image), ("remove", "unused", "removed"), "without {name}: {json:#}");
+        assert_gone(&lab, &image)?;
+    }
+    assert_serves(&lab, &stays)
 }
 
 /// The last moment at which a tag can move: when crictl has been started to remove what it led to.
