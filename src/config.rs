@@ -63,8 +63,8 @@ pub struct Pace {
     /// Images that are checked and removed together.
     ///
     /// The last image of a batch goes as long after its check as the batch takes: with three references an image and 1.2 to
-    /// 2 ms a reference, 200 images are about a second. More would save little: the two listings before a batch take
-    /// a tenth of that.
+    /// 2 ms a reference, 200 images are about a second. More would save little: the three listings before a batch
+    /// take a tenth of that.
     pub batch: Batch,
 }
 

@@ -5,8 +5,9 @@
 //! started by absolute path.
 //!
 //! Containerd is listed and cleaned through `ctr` where there is one: it alone shows every record, every container of the
-//! namespace and what each stands on, and one call removes a whole batch with one collection (1,500 images of three
-//! references: 8 s, through `crictl rmi` 13 s). `crictl` beside it adds the uses and pins that CRI knows, and pod names.
+//! namespace and what each stands on, and takes names away in an order in which a cut leaves no bare ID. It is as fast as
+//! `crictl` (1,500 images of three references: 7.6 s and 7.4 s, tests/bench). `crictl` beside it adds the uses and pins that
+//! CRI knows, and pod names.
 //! CRI-O and cri-dockerd are reached through `crictl` alone.
 
 use std::collections::BTreeSet;
