@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use crate::{installed, machine, node, show, start, story};
 
-#[test]
-fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Result<()> {
-    let machine = machine("bookworm")?;
+fn tells_the_story(suite: &str) -> Result<()> {
+    let machine = machine(suite)?;
     installed(&machine)?;
     let (_, unused) = node(&machine)?;
     start(&machine)?.exits(0)?;
@@ -35,6 +34,17 @@ fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Re
         assert!(explained.contains(" Defined-By: nuke-images") && explained.split(' ').all(is_filled), "{explained}");
     }
     Ok(())
+}
+
+#[test]
+fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Result<()> {
+    tells_the_story("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry_with_systemd_257() -> Result<()> {
+    tells_the_story("trixie")
 }
 
 #[test]
