@@ -2,10 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{installed, machine, node, show, start, story};
+
+/// The query of the README, on the machine's own journal in place of one that nodes send to.
+fn fleet_query() -> Result<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))?;
+    let (_, query) = readme.split_once("```\njournalctl ").context("the query")?;
+    let (query, _) = query.split_once("\n```").context("its end")?;
+    let here = "\"$(find /var/log /run/log -name system.journal -printf '%h')\"";
+    ensure!(query.matches("/var/log/journal/remote").count() == 1, "{query}");
+    Ok(format!("journalctl {}", query.replace("/var/log/journal/remote", here)))
+}
 
 fn tells_the_story(suite: &str) -> Result<()> {
     let machine = machine(suite)?;
@@ -27,6 +37,8 @@ fn tells_the_story(suite: &str) -> Result<()> {
     assert_eq!(references, unused.references.iter().map(String::as_str).collect());
     let summary = find("run finished").context("a summary")?;
     assert_eq!((summary["REMOVED"].as_str(), summary["NODE"].as_str()), (Some("1"), Some("node-1")));
+    let figures = machine.sh(&fleet_query()?)?;
+    assert_eq!(figures.split('\t').take(5).collect::<Vec<_>>(), ["node-1", "1", "1", "0", "0"], "{figures}");
     for entry in [removal, summary] {
         let id = entry["MESSAGE_ID"].as_str().context("an ID")?;
         let explained = machine.run(&["journalctl", "-t", "nuke-images", "--catalog", &format!("MESSAGE_ID={id}")])?.exits(0)?.stdout;
