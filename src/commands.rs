@@ -34,6 +34,7 @@ use crate::runtime::ctr::Ctr;
 use crate::runtime::{self, Found, NoRuntime};
 use crate::signals::Interrupt;
 use crate::state::{self, State};
+use crate::timer;
 use crate::turn::{self, Turn};
 use crate::units::{Timestamp, escaped, human_bytes};
 
@@ -161,7 +162,9 @@ fn wait_for_turn(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -
         return Ok(Turn::Come);
     };
     let config = config::load(cli.options.config.as_deref(), flags(&cli.options))?;
-    Ok(turn::wait(turn::is_timers(surroundings.timer_fired, now()), splay.0, config.settings.safety.min_uptime.0, interrupt))
+    let runner = SystemRunner { interrupt: interrupt.clone() };
+    let is_timers = timer::has_started_this(surroundings.timer_fired, turn::uptime(), &runner);
+    Ok(turn::wait(is_timers, splay.0, config.settings.safety.min_uptime.0, interrupt))
 }
 
 fn onto_the_node(cli: &Cli, act: &dyn Fn(install::Tell) -> Result<()>) -> Result<Ended> {

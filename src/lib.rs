@@ -20,6 +20,7 @@ pub mod runtime;
 pub mod signals;
 pub mod state;
 pub mod static_pods;
+pub mod timer;
 pub mod turn;
 pub mod uses;
 

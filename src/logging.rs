@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -11,7 +12,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::cli::Options;
 use crate::report::Trigger;
-use crate::units::{Timestamp, escaped};
+use crate::units::escaped;
 
 /// Where the logs go and how the run came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub struct Surroundings {
     pub in_journal: bool,
     /// Who started the run.
     pub trigger: Trigger,
-    /// When the timer fired that started the unit this time or an earlier one (systemd 252 and newer say so).
-    pub timer_fired: Option<Timestamp>,
+    /// How long after the boot the timer fired that started the unit this time or an earlier one (from systemd 252 on).
+    pub timer_fired: Option<Duration>,
     /// Does the person want no colours anywhere (<https://no-color.org>)?
     pub no_color: bool,
 }
@@ -51,9 +52,7 @@ pub fn start(options: &Options) -> Surroundings {
     Surroundings {
         in_journal,
         trigger: if in_journal && invocation.is_some() { Trigger::Timer } else { Trigger::Person },
-        timer_fired: env::var("TRIGGER_TIMER_REALTIME_USEC")
-            .ok()
-            .and_then(|time| Some(Timestamp::from_unix(time.parse::<u64>().ok()? / 1_000_000))),
+        timer_fired: env::var("TRIGGER_TIMER_MONOTONIC_USEC").ok().and_then(|time| Some(Duration::from_micros(time.parse().ok()?))),
         no_color: env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
     }
 }

@@ -4,19 +4,12 @@
 //! name too. A person who starts the unit doesn't wait.
 
 use std::fs;
-use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::signals::Interrupt;
-use crate::units::{Timestamp, human_span};
+use crate::units::human_span;
 
-/// systemd touches this when the timer fires (`Persistent=`); before systemd 252 nothing else tells of it.
-const STAMP: &str = "/var/lib/systemd/timers/stamp-nuke-images.timer";
-/// How long the start of a service may lie behind the firing of its timer.
-const FRESH: Duration = Duration::from_mins(1);
-/// How far apart what one call does may be.
-const SAME_MOMENT: Duration = Duration::from_secs(1);
 /// By how much the runtime may be younger than the machine.
 const RUNTIME_START: Duration = Duration::from_mins(2);
 /// Switches the node off; the units look at it too.
@@ -33,14 +26,6 @@ pub enum Turn {
     Interrupted,
     /// The node was switched off.
     Disabled,
-}
-
-/// Did the timer start this run? `fired` is what systemd says, of this start or an earlier one.
-pub fn is_timers(fired: Option<Timestamp>, now: Timestamp) -> bool {
-    match fired {
-        Some(fired) => now.since(fired).is_none_or(|age| age < FRESH),
-        None => has_just_fired(Path::new(STAMP)),
-    }
 }
 
 /// Waits for this node's turn if a timer started the run: its part of `splay`, and until the machine has been up for
@@ -96,23 +81,10 @@ fn identity() -> String {
     format!("{}\n{}", name.to_string_lossy(), machine.trim())
 }
 
-fn uptime() -> Option<Duration> {
+/// How long the machine has been up.
+pub fn uptime() -> Option<Duration> {
     let text = fs::read_to_string("/proc/uptime").ok()?;
     Duration::try_from_secs_f64(text.split(' ').next()?.parse().ok()?).ok()
-}
-
-fn has_just_fired(stamp: &Path) -> bool {
-    let times = || {
-        let metadata = fs::metadata(stamp).ok()?;
-        let touched = metadata.modified().ok()?;
-        Some((touched.elapsed().ok()?, metadata.created().ok().and_then(|made| touched.duration_since(made).ok())))
-    };
-    times().is_some_and(|(age, since_made)| tells_of_firing(age, since_made))
-}
-
-/// systemd makes the stamp when the timer is first enabled, too: one that was touched when it was made tells of nothing.
-fn tells_of_firing(age: Duration, since_made: Option<Duration>) -> bool {
-    age < FRESH && since_made.is_none_or(|since| since > SAME_MOMENT)
 }
 
 #[cfg(test)]
@@ -149,24 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_that_was_just_enabled_has_not_fired() {
-        for (age, since_made, fired) in
-            [(1, Some(600), true), (1, None, true), (1, Some(0), false), (90, Some(600), false), (90, Some(0), false), (90, None, false)]
-        {
-            let since_made = since_made.map(Duration::from_secs);
-            assert_eq!(tells_of_firing(Duration::from_secs(age), since_made), fired, "{age} {since_made:?}");
-        }
-        let folder = tempfile::tempdir().expect("folder");
-        fs::write(folder.path().join("stamp"), "").expect("a stamp");
-        assert!(!has_just_fired(&folder.path().join("stamp")) && !has_just_fired(&folder.path().join("none")));
-    }
-
-    #[test]
-    fn what_systemd_says_of_an_earlier_start_is_not_of_this_one() {
-        let now = Timestamp::from_unix(1_800_000_000);
-        for (ago, timers) in [(0, true), (59, true), (60, false), (604_800, false)] {
-            assert_eq!(is_timers(Some(now.minus(Duration::from_secs(ago))), now), timers, "{ago}");
-        }
+    fn a_person_does_not_wait() {
         assert_eq!(wait(false, HOUR, HOUR, &Interrupt::default()), Turn::Come);
     }
 

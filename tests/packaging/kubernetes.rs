@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{BootedMachine, Image, Stored, kustomize, own_crictl};
+use lab::{BootedMachine, Image, Stored, kustomize};
 use serde_json::{Value, json};
 
 use crate::{kept, project, release, run, sh, text};
@@ -80,18 +80,13 @@ fn kubernetes_accepts_every_field_strictly() -> Result<()> {
 /// A node with containerd, to which the installer's image has been pulled.
 struct Cluster {
     machine: BootedMachine,
-    crictl: &'static str,
 }
 
 impl Cluster {
     fn start() -> Result<Self> {
-        let machine = BootedMachine::boot("trixie")?;
-        let cluster = Self { machine, crictl: "/root/crictl" };
-        cluster.machine.bring(&own_crictl()?, cluster.crictl)?;
+        let cluster = Self { machine: BootedMachine::boot("trixie")? };
+        cluster.machine.bring_cri()?;
         cluster.bring_image("1", &release()?.join("nuke-images-image.tar"))?;
-        let settings = cluster.machine.sh("containerd config dump")?;
-        let pause = settings.lines().find_map(|line| line.trim().strip_prefix("sandbox_image = ")).context("the sandbox image")?;
-        cluster.machine.pull(&Image::new(pause.trim_matches(['"', '\''])), Duration::from_hours(24))?;
         Ok(cluster)
     }
 
@@ -102,12 +97,6 @@ impl Cluster {
         self.machine.ctr(&["images", "import", "/root/image.tar"])?;
         self.machine.ctr(&["images", "tag", "--force", &own, &format!("registry.example.com/nuke-images:{tag}")])?;
         self.machine.ctr(&["images", "rm", &own]).map(drop)
-    }
-
-    fn crictl(&self, arguments: &[&str]) -> Result<String> {
-        let endpoint = ["--runtime-endpoint", "unix:///run/containerd/containerd.sock", "--image-endpoint"];
-        let words = [&[self.crictl], &endpoint[..], &["unix:///run/containerd/containerd.sock", "-t", "60s"], arguments].concat();
-        Ok(self.machine.run(&words)?.exits(0)?.stdout.trim().to_owned())
     }
 
     /// Runs the init container of that overlay as the kubelet does, with this `ConfigMap`; its exit code and what it said.
@@ -139,16 +128,16 @@ impl Cluster {
         });
         self.machine.write("/root/pod.json", &sandbox.to_string())?;
         self.machine.write("/root/container.json", &container.to_string())?;
-        let pod = self.crictl(&["runp", "/root/pod.json"])?;
-        let id = self.crictl(&["create", &pod, "/root/container.json", "/root/pod.json"])?;
-        self.crictl(&["start", &id])?;
+        let pod = self.machine.crictl(&["runp", "/root/pod.json"])?;
+        let id = self.machine.crictl(&["create", &pod, "/root/container.json", "/root/pod.json"])?;
+        self.machine.crictl(&["start", &id])?;
         let status = self.machine.wait_for("the installer to end", || {
-            let status: Value = serde_json::from_str(&self.crictl(&["inspect", "-o", "json", &id])?)?;
+            let status: Value = serde_json::from_str(&self.machine.crictl(&["inspect", "-o", "json", &id])?)?;
             Ok((status["status"]["state"] == "CONTAINER_EXITED").then(|| status["status"].clone()))
         })?;
         let log = self.machine.read("/var/log/pods/installer/init.log")?;
-        self.crictl(&["stopp", &pod])?;
-        self.crictl(&["rmp", &pod])?;
+        self.machine.crictl(&["stopp", &pod])?;
+        self.machine.crictl(&["rmp", &pod])?;
         self.machine.sh("rm /var/log/pods/installer/init.log")?;
         // Time, stream, and whether the line is whole come before what was said (CRI's log format).
         let said = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).fold(String::new(), |all, line| all + line + "\n");

@@ -74,9 +74,8 @@ fn it_comes_once_stays_as_it_is_and_goes_without_a_trace_with_systemd_257() -> R
     comes_and_goes("trixie")
 }
 
-#[test]
-fn a_schedule_is_what_systemd_says_it_is() -> Result<()> {
-    let machine = machine("bookworm")?;
+fn judges_schedules(suite: &str) -> Result<()> {
+    let machine = machine(suite)?;
     let refused = run(&machine, &["install", "--schedule", "Sun *-*-* 25:00"])?.exits(2)?;
     assert!(refused.stderr.contains("Failed to parse calendar specification") && refused.stderr.contains("25:00"), "{refused:?}");
     run(&machine, &["install", "--schedule", "daily\nOnBootSec=1"])?.exits(2)?;
@@ -91,6 +90,17 @@ fn a_schedule_is_what_systemd_says_it_is() -> Result<()> {
     assert!(fires()?.contains("Tue") && !fires()?.contains("Mon"), "{}", fires()?);
     run(&machine, &["uninstall", "--purge"])?.exits(0)?;
     assert_clean(&machine)
+}
+
+#[test]
+fn a_schedule_is_what_systemd_says_it_is() -> Result<()> {
+    judges_schedules("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn a_schedule_is_what_systemd_says_it_is_with_systemd_257() -> Result<()> {
+    judges_schedules("trixie")
 }
 
 #[test]
@@ -124,9 +134,8 @@ fn an_edited_configuration_stays_and_what_it_asks_for_is_let_through() -> Result
     assert_clean(&machine)
 }
 
-#[test]
-fn an_upgrade_does_not_disturb_a_run_and_a_new_default_replaces_one_that_nobody_edited() -> Result<()> {
-    let machine = machine("bookworm")?;
+fn is_upgraded_in_a_run(suite: &str) -> Result<()> {
+    let machine = machine(suite)?;
     installed(&machine)?;
     let (used, unused) = node(&machine)?;
     make_newer(&machine)?;
@@ -161,6 +170,17 @@ fn an_upgrade_does_not_disturb_a_run_and_a_new_default_replaces_one_that_nobody_
     ensure!(uninstall.wait()?.success(), "uninstall failed");
     assert!(!machine.has(&third)?);
     assert_clean(&machine)
+}
+
+#[test]
+fn an_upgrade_does_not_disturb_a_run_and_a_new_default_replaces_one_that_nobody_edited() -> Result<()> {
+    is_upgraded_in_a_run("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn an_upgrade_does_not_disturb_a_run_and_a_new_default_replaces_one_that_nobody_edited_with_systemd_257() -> Result<()> {
+    is_upgraded_in_a_run("trixie")
 }
 
 /// Starts an installation and kills it after so long; whether it was cut off.

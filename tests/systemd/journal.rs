@@ -2,14 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{installed, machine, node, show, start, story};
 
-#[test]
-fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Result<()> {
-    let machine = machine("bookworm")?;
+/// The query of the README, on the machine's own journal in place of one that nodes send to.
+fn fleet_query() -> Result<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))?;
+    let (_, query) = readme.split_once("```\njournalctl ").context("the query")?;
+    let (query, _) = query.split_once("\n```").context("its end")?;
+    let here = "\"$(find /var/log /run/log -name system.journal -printf '%h')\"";
+    ensure!(query.matches("/var/log/journal/remote").count() == 1, "{query}");
+    Ok(format!("journalctl {}", query.replace("/var/log/journal/remote", here)))
+}
+
+fn tells_the_story(suite: &str) -> Result<()> {
+    let machine = machine(suite)?;
     installed(&machine)?;
     let (_, unused) = node(&machine)?;
     start(&machine)?.exits(0)?;
@@ -28,6 +37,8 @@ fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Re
     assert_eq!(references, unused.references.iter().map(String::as_str).collect());
     let summary = find("run finished").context("a summary")?;
     assert_eq!((summary["REMOVED"].as_str(), summary["NODE"].as_str()), (Some("1"), Some("node-1")));
+    let figures = machine.sh(&fleet_query()?)?;
+    assert_eq!(figures.split('\t').take(5).collect::<Vec<_>>(), ["node-1", "1", "1", "0", "0"], "{figures}");
     for entry in [removal, summary] {
         let id = entry["MESSAGE_ID"].as_str().context("an ID")?;
         let explained = machine.run(&["journalctl", "-t", "nuke-images", "--catalog", &format!("MESSAGE_ID={id}")])?.exits(0)?.stdout;
@@ -35,6 +46,17 @@ fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Re
         assert!(explained.contains(" Defined-By: nuke-images") && explained.split(' ').all(is_filled), "{explained}");
     }
     Ok(())
+}
+
+#[test]
+fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry() -> Result<()> {
+    tells_the_story("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn the_journal_has_the_story_with_fields_and_explains_each_kind_of_entry_with_systemd_257() -> Result<()> {
+    tells_the_story("trixie")
 }
 
 #[test]

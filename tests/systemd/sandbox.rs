@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lab::BootedMachine;
 
-use crate::{SUITES, image, installed, machine, node, start};
+use crate::{SUITES, image, installed, machine, node, start, story};
 
 const UNITS: [&str; 4] = ["nuke-images.service", "nuke-images-observe.service", "nuke-images.timer", "nuke-images-observe.timer"];
 
@@ -53,4 +53,30 @@ fn the_units_are_strict_and_valid_and_the_command_line_of_the_kubelet_is_seen_th
     start(&machine)?.exits(0)?;
     assert!(machine.has(&used)? && machine.has(&of_a_static_pod)? && !machine.has(&unused)?);
     Ok(())
+}
+
+fn works_through_crictl_alone(suite: &str) -> Result<()> {
+    let machine = machine(suite)?;
+    machine.bring_cri()?;
+    machine.sh(&format!("cp {} /usr/local/bin/crictl", BootedMachine::CRICTL))?;
+    installed(&machine)?;
+    machine.write("/etc/nuke-images/config.d/60-test.toml", "[runtime]\nctr = \"off\"\n")?;
+    let (used, unused) = (image(&machine, "used:1")?, image(&machine, "unused:1")?);
+    machine.run_pod("web", used.name())?;
+    start(&machine)?.exits(0)?;
+    let told = story(&machine)?;
+    assert!(told.contains("run finished: removed 1 of 3 images"), "{told}");
+    assert!(machine.has(&used)? && !machine.has(&unused)?, "{told}");
+    machine.run_pod("after", used.name())
+}
+
+#[test]
+fn through_crictl_alone_it_removes_and_keeps_under_the_whole_sandbox_and_pods_still_start() -> Result<()> {
+    works_through_crictl_alone("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn through_crictl_alone_it_removes_and_keeps_under_the_whole_sandbox_and_pods_still_start_with_systemd_257() -> Result<()> {
+    works_through_crictl_alone("trixie")
 }

@@ -45,10 +45,8 @@ fn the_timer_removes_what_is_unused_and_keeps_the_rest_under_the_whole_sandbox_o
     the_timer_removes("trixie")
 }
 
-#[test]
-#[ignore = "slow: tests/all --slow"]
-fn a_run_that_was_missed_while_the_node_was_down_is_made_up_for() -> Result<()> {
-    let mut machine = machine("bookworm")?;
+fn missed_is_made_up_for(suite: &str) -> Result<()> {
+    let mut machine = machine(suite)?;
     installed(&machine)?;
     let (_, unused) = node(&machine)?;
     machine.write("/etc/systemd/system/nuke-images.timer.d/99-test.conf", "[Timer]\nRandomizedDelaySec=0\nAccuracySec=100ms\n")?;
@@ -66,8 +64,19 @@ fn a_run_that_was_missed_while_the_node_was_down_is_made_up_for() -> Result<()> 
 }
 
 #[test]
-fn a_timers_run_waits_for_the_nodes_turn_and_a_stop_ends_the_wait_at_once() -> Result<()> {
-    let machine = machine("bookworm")?;
+#[ignore = "slow: tests/all --slow"]
+fn a_run_that_was_missed_while_the_node_was_down_is_made_up_for() -> Result<()> {
+    missed_is_made_up_for("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn a_run_that_was_missed_while_the_node_was_down_is_made_up_for_with_systemd_257() -> Result<()> {
+    missed_is_made_up_for("trixie")
+}
+
+fn waits_for_its_turn(suite: &str) -> Result<()> {
+    let machine = machine(suite)?;
     installed(&machine)?;
     let (_, unused) = node(&machine)?;
     machine.write(
@@ -84,6 +93,77 @@ fn a_timers_run_waits_for_the_nodes_turn_and_a_stop_ends_the_wait_at_once() -> R
     Ok(())
 }
 
+#[test]
+fn a_timers_run_waits_for_the_nodes_turn_and_a_stop_ends_the_wait_at_once() -> Result<()> {
+    waits_for_its_turn("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn a_timers_run_waits_for_the_nodes_turn_and_a_stop_ends_the_wait_at_once_with_systemd_257() -> Result<()> {
+    waits_for_its_turn("trixie")
+}
+
+/// Starts the service as a person does; what it told.
+fn told_to_a_person(machine: &BootedMachine) -> Result<String> {
+    let before = story(machine)?;
+    start(machine)?.exits(0)?;
+    Ok(story(machine)?.replacen(&before, "", 1))
+}
+
+fn a_person_never_waits(suite: &str) -> Result<()> {
+    let machine = machine(suite)?;
+    installed(&machine)?;
+    let (used, unused) = node(&machine)?;
+    // As the timer does when it is enabled; where no file tells when it was made, that looks like firing.
+    machine.sh("touch /var/lib/systemd/timers/stamp-nuke-images.timer")?;
+    let told = told_to_a_person(&machine)?;
+    assert!(told.contains("run finished: removed 1 of 2 images") && !told.contains("wait "), "{told}");
+
+    fire(&machine)?;
+    machine.wait_for("the timer's run", || Ok((story(&machine)?.matches("run finished").count() == 2).then_some(())))?;
+    machine.wait_for("the service to end", || Ok((show(&machine, "nuke-images.service", "ActiveState")? == "inactive").then_some(())))?;
+    let told = told_to_a_person(&machine)?;
+    assert!(told.contains("run finished") && !told.contains("wait "), "right after the timer's run: {told}");
+    assert!(machine.has(&used)? && !machine.has(&unused)?);
+    Ok(())
+}
+
+#[test]
+fn a_person_never_waits_for_a_turn() -> Result<()> {
+    a_person_never_waits("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn a_person_never_waits_for_a_turn_with_systemd_257() -> Result<()> {
+    a_person_never_waits("trixie")
+}
+
+/// As up to systemd 251: nothing in the environment tells of a timer.
+#[test]
+fn where_systemd_does_not_tell_of_the_timer_its_run_waits_and_that_of_a_person_does_not() -> Result<()> {
+    let machine = machine("bookworm")?;
+    installed(&machine)?;
+    let (used, unused) = node(&machine)?;
+    machine.sh("touch /var/lib/systemd/timers/stamp-nuke-images.timer")?;
+    let silent = "[Service]\nUnsetEnvironment=TRIGGER_UNIT TRIGGER_TIMER_REALTIME_USEC TRIGGER_TIMER_MONOTONIC_USEC\n";
+    machine.write("/run/systemd/system/nuke-images.service.d/98-test.conf", silent)?;
+    machine.sh("systemctl daemon-reload")?;
+    let told = told_to_a_person(&machine)?;
+    assert!(told.contains("run finished") && !told.contains("wait "), "{told}");
+    assert!(machine.has(&used)? && !machine.has(&unused)?);
+
+    fire(&machine)?;
+    machine.wait_for("the timer's run", || Ok((story(&machine)?.matches("run finished").count() == 2).then_some(())))?;
+    let told = story(&machine)?;
+    assert_eq!(told.matches("for this node's turn").count(), 1, "{told}");
+    machine.wait_for("the service to end", || Ok((show(&machine, "nuke-images.service", "ActiveState")? == "inactive").then_some(())))?;
+    let told = told_to_a_person(&machine)?;
+    assert!(told.contains("run finished") && !told.contains("wait "), "right after the timer's run: {told}");
+    Ok(())
+}
+
 /// A ctr whose removals last until `/run/nuke-test/go` is there.
 const SLOW: &str = r#"#!/bin/bash
 case " $* " in
@@ -94,9 +174,8 @@ esac
 exec /usr/bin/ctr "$@"
 "#;
 
-#[test]
-fn a_stop_in_the_middle_of_a_removal_leaves_nothing_half_there() -> Result<()> {
-    let machine = machine("bookworm")?;
+fn stopped_in_a_removal(suite: &str) -> Result<()> {
+    let machine = machine(suite)?;
     installed(&machine)?;
     let (used, first) = node(&machine)?;
     let second = image(&machine, "second:1")?;
@@ -116,6 +195,17 @@ fn a_stop_in_the_middle_of_a_removal_leaves_nothing_half_there() -> Result<()> {
     let left = [machine.has(&first)?, machine.has(&second)?];
     assert!(machine.has(&used)? && left.contains(&true) && left.contains(&false), "{left:?}");
     Ok(())
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_removal_leaves_nothing_half_there() -> Result<()> {
+    stopped_in_a_removal("bookworm")
+}
+
+#[test]
+#[ignore = "slow: tests/all --slow"]
+fn a_stop_in_the_middle_of_a_removal_leaves_nothing_half_there_with_systemd_257() -> Result<()> {
+    stopped_in_a_removal("trixie")
 }
 
 #[test]

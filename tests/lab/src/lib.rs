@@ -8,6 +8,7 @@
 //! [`Machine`] is a machine without containerd, and [`Replay`] a `crictl` on it that answers what was recorded.
 
 mod booted;
+mod booted_cri;
 mod containerd;
 mod image;
 mod journal;
@@ -26,7 +27,7 @@ pub use image::{Image, Stored};
 pub use journal::Entry;
 pub use machine::Machine;
 pub use node::{Node, Run, Running, Usage};
-pub use packages::{kustomize, own_crictl};
+pub use packages::kustomize;
 pub use pods::{Pod, PodState};
 pub use replay::Replay;
 pub use shell::{output, wait_for};
