@@ -122,6 +122,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
             tasks,
         },
         booted_at: booted_at(probe.now),
+        boot_id: boot_id(),
         runtime_started_at: found.started_at,
         sandbox_image: with_answer(settings.sandbox_image, facts.sandbox_image),
         static_pods,
@@ -237,10 +238,17 @@ fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
 }
 
-fn booted_at(now: Timestamp) -> Option<Timestamp> {
+/// When this boot began, by the clock of now.
+pub fn booted_at(now: Timestamp) -> Option<Timestamp> {
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let seconds = uptime.split('.').next()?.parse().ok()?;
     Some(now.minus(std::time::Duration::from_secs(seconds)))
+}
+
+/// Which boot this is; two of the same machine never have the same.
+pub fn boot_id() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 fn host_name() -> String {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::cli::{Cli, Color, Format, Options, Verb};
-use crate::collect::{Probe, collect};
+use crate::collect::{Probe, boot_id, booted_at, collect};
 use crate::config::{self, Config, ConfigError, Flag};
 use crate::execute::crictl::CrictlStore;
 use crate::execute::ctr::CtrStore;
@@ -33,7 +33,7 @@ use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
 use crate::runtime::{self, Found, NoRuntime};
 use crate::signals::Interrupt;
-use crate::state::{self, State};
+use crate::state::{self, Boot, State};
 use crate::turn::{self, Turn};
 use crate::units::{Timestamp, escaped, human_bytes};
 
@@ -180,6 +180,10 @@ fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
+fn text(value: &impl ToString) -> Value {
+    Value::String(value.to_string())
+}
+
 /// The options that are also keys of the configuration.
 fn flags(options: &Options) -> Vec<Flag> {
     let mut flags = Vec::new();
@@ -189,11 +193,22 @@ fn flags(options: &Options) -> Vec<Flag> {
     add("images.include", "--include", texts(options.include.iter().map(ToString::to_string).collect()));
     add("images.exclude", "--exclude", texts(options.exclude.iter().map(ToString::to_string).collect()));
     add("images.all", "--all", options.all.then(|| true.into()));
-    add("images.min_age", "--min-age", options.min_age.as_ref().map(|span| span.to_string().into()));
+    add("images.min_age", "--min-age", options.min_age.as_ref().map(text));
+    add("images.unused_for", "--unused-for", options.unused_for.as_ref().map(text));
+    add("images.keep_newest", "--keep-newest", options.keep_newest.map(|count| i64::from(count).into()));
+    add("disk.high_threshold", "--high-threshold", options.high_threshold.as_ref().map(text));
+    add("disk.low_threshold", "--low-threshold", options.low_threshold.as_ref().map(text));
+    add("disk.free_bytes", "--free-bytes", options.free_bytes.as_ref().map(text));
+    add("pace.max_images", "--max-images", options.max_images.map(|count| i64::from(count.get()).into()));
+    add("pace.max_duration", "--max-duration", options.max_duration.as_ref().map(text));
+    add("pace.delay", "--delay", options.delay.as_ref().map(text));
+    add("pace.max_io_pressure", "--max-io-pressure", options.max_io_pressure.as_ref().map(text));
+    add("memory.drop_caches", "--drop-caches", options.drop_caches.as_ref().map(text));
+    add("memory.reclaim", "--reclaim", options.reclaim.as_ref().map(text));
     add("images.keep_unpullable", "--keep-unpullable", options.keep_unpullable.map(Value::from));
-    add("runtime.endpoint", "--runtime-endpoint", options.runtime_endpoint.as_ref().map(|endpoint| endpoint.to_string().into()));
-    add("runtime.name", "--runtime", options.runtime.as_ref().map(|name| name.to_string().into()));
-    add("runtime.namespace", "--namespace", options.namespace.as_ref().map(|namespace| namespace.to_string().into()));
+    add("runtime.endpoint", "--runtime-endpoint", options.runtime_endpoint.as_ref().map(text));
+    add("runtime.name", "--runtime", options.runtime.as_ref().map(text));
+    add("runtime.namespace", "--namespace", options.namespace.as_ref().map(text));
     flags
 }
 
@@ -215,7 +230,7 @@ struct Session<'a> {
 impl Session<'_> {
     fn dry_run(&self) -> Result<Ended> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let (inventory, _) = self.look(&runner, &load_state())?;
+        let (inventory, _) = self.look(&runner, &load_state(self.started_at))?;
         self.print_plan(&inventory)
     }
 
@@ -243,7 +258,7 @@ impl Session<'_> {
 
     fn inventory(&self) -> Result<Ended> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let (inventory, _) = self.look(&runner, &load_state())?;
+        let (inventory, _) = self.look(&runner, &load_state(self.started_at))?;
         match self.options.output {
             Format::Json => write_json(&inventory)?,
             Format::Text => write_out(&text::render_inventory(&inventory, self.style()))?,
@@ -264,7 +279,7 @@ impl Session<'_> {
             return Ok(self.locked());
         };
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let state = load_state();
+        let state = load_state(self.started_at);
         let (inventory, _) = self.look(&runner, &state)?;
         state.updated(&inventory).save(Path::new(state::PATH))?;
         let used = inventory.images.iter().filter(|image| !image.users.is_empty()).count();
@@ -281,7 +296,7 @@ impl Session<'_> {
             return Ok(self.locked());
         };
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let state = load_state();
+        let state = load_state(self.started_at);
         let (inventory, found) = self.look(&runner, &state)?;
         let mut state = state.updated(&inventory);
         if let Err(error) = state.save(Path::new(state::PATH)) {
@@ -327,8 +342,8 @@ impl Session<'_> {
             bar.inc(1);
         };
         let run = |store: &dyn Store, state: &mut State| {
-            let (interrupt, batch) = (self.interrupt, self.config.settings.pace.batch.0);
-            Executor { store, inventory, state_path: Path::new(state::PATH), interrupt, batch, watch: &watch }.execute(plan, state)
+            let (interrupt, pace) = (self.interrupt, &self.config.settings.pace());
+            Executor { store, inventory, state_path: Path::new(state::PATH), interrupt, pace, watch: &watch }.execute(plan, state)
         };
         let (ctr, crictl) = (self.ctr(&runner, found), crictl(&runner, found));
         let execution = match (&ctr, &crictl) {
@@ -449,11 +464,13 @@ fn crictl<'r>(runner: &'r dyn Runner, found: &Found) -> Option<Crictl<'r>> {
     Some(Crictl { runner, program: found.crictl.clone()?, socket: found.socket.clone() })
 }
 
-fn load_state() -> State {
-    state::load(Path::new(state::PATH)).unwrap_or_else(|error| {
+fn load_state(now: Timestamp) -> State {
+    let boot = boot_id().zip(booted_at(now)).map(|(id, began_at)| Boot { id, began_at });
+    let state = state::load(Path::new(state::PATH)).unwrap_or_else(|error| {
         tracing::warn!("start with an empty memory, everything counts as first seen now: {error:#}");
         State::default()
-    })
+    });
+    state.by_the_clock_of(now, boot.as_ref())
 }
 
 /// A plan that may not be carried out is an error with a way out.

@@ -16,6 +16,7 @@ pub fn usage(path: &Path) -> Result<Disk> {
         total_bytes: stat.blocks() * unit,
         used_inodes: stat.files() - stat.files_free(),
         total_inodes: stat.files(),
+        available_bytes: Some(stat.blocks_available() * unit),
     };
     Ok(Disk { path: path.to_owned(), usage })
 }

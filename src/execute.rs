@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use crate::disk;
 use crate::inventory::{Disk, Inventory};
+use crate::pace::{Pace, Paced};
 use crate::plan::{Plan, Removal};
 use crate::reference::{ImageId, Reference};
 use crate::report::{Execution, NotAttempted, Outcome};
@@ -31,8 +32,8 @@ pub struct Executor<'a> {
     pub state_path: &'a Path,
     /// Ends the run after the batch that runs.
     pub interrupt: &'a Interrupt,
-    /// Images a batch.
-    pub batch: usize,
+    /// How gently.
+    pub pace: &'a Pace,
     /// Told of each removal when its outcome is known.
     pub watch: &'a dyn Fn(&Removal, &Outcome),
 }
@@ -97,24 +98,21 @@ impl Executor<'_> {
     pub fn execute(&self, plan: &Plan, state: &mut State) -> Execution {
         let mut run = Run { executor: self, plan, state, outcomes: vec![None; plan.removals.len()], open: Vec::new(), gaps: Vec::new() };
         let before = self.measure(&mut run.gaps);
-        let positions: Vec<usize> = (0..plan.removals.len()).collect();
-        for batch in positions.chunks(self.batch.max(1)) {
-            if self.interrupt.is_set() {
-                break;
-            }
-            run.batch(batch);
-        }
+        let rest = if plan.is_due { run.batches() } else { NotAttempted::TargetMet };
         run.verify();
         let Run { outcomes, mut gaps, .. } = run;
-        let outcomes: Vec<Outcome> =
-            outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::NotAttempted(NotAttempted::Interrupted))).collect();
+        let outcomes: Vec<Outcome> = outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::NotAttempted(rest))).collect();
         if outcomes.contains(&Outcome::Removed) {
-            gaps.extend(self.store.collect_garbage().err().map(|error| format!("bytes may come free later: {error:#}")));
+            gaps.extend(self.collect_garbage());
             gaps.extend(self.pulled_meanwhile());
         }
         let disks = self.measure(&mut gaps);
         gaps.dedup();
         Execution { reclaimed_bytes: disk::freed(&before, &disks), outcomes, disks, gaps }
+    }
+
+    fn collect_garbage(&self) -> Option<String> {
+        self.store.collect_garbage().err().map(|error| format!("bytes may come free later: {error:#}"))
     }
 
     fn measure(&self, gaps: &mut Vec<String>) -> Vec<Disk> {
@@ -144,7 +142,55 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn batch(&mut self, positions: &[usize]) {
+    /// One batch after the other, to the end of the plan or to what ends it earlier; that is why the rest is not attempted.
+    fn batches(&mut self) -> NotAttempted {
+        let mut paced = Paced::new(self.executor.pace, self.executor.interrupt);
+        let mut next = 0;
+        while next < self.plan.removals.len() {
+            let most = match paced.next_batch() {
+                Ok(most) => most,
+                Err(why) => return why,
+            };
+            let positions: Vec<usize> = (next..self.plan.removals.len()).take(self.needed(next).min(most)).collect();
+            next += positions.len();
+            paced.attempt(self.batch(&positions));
+            if self.is_target_met() {
+                return NotAttempted::TargetMet;
+            }
+        }
+        if paced.is_blind {
+            self.gaps.push("this kernel doesn't tell how busy the disks are (/proc/pressure/io), so nothing waited for them".into());
+        }
+        NotAttempted::LimitReached
+    }
+
+    /// So many of the next removals probably meet the target; all of them where there is none.
+    fn needed(&mut self, next: usize) -> usize {
+        let Some(target) = self.plan.target else {
+            return usize::MAX;
+        };
+        let missing = target.missing_bytes(&self.executor.measure(&mut self.gaps));
+        let mut bytes = 0;
+        let is_short = |removal: &&Removal| {
+            let short = bytes < missing;
+            bytes += removal.bytes;
+            short
+        };
+        self.plan.removals[next..].iter().take_while(is_short).count().max(1)
+    }
+
+    /// Verified and measured, once the runtime has given back what the batch held.
+    fn is_target_met(&mut self) -> bool {
+        let Some(target) = self.plan.target else {
+            return false;
+        };
+        self.verify();
+        self.gaps.extend(self.executor.collect_garbage());
+        target.is_met(&self.executor.measure(&mut self.gaps))
+    }
+
+    /// How many images the runtime was asked to take away.
+    fn batch(&mut self, positions: &[usize]) -> usize {
         let removals: Vec<&Removal> = positions.iter().map(|&i| &self.plan.removals[i]).collect();
         let look = match self.executor.store.look(&removals, &self.unverified()) {
             Ok(look) => look,
@@ -153,7 +199,7 @@ impl Run<'_> {
                 for &i in positions {
                     self.settle(i, failed.clone());
                 }
-                return;
+                return 0;
             }
         };
         self.close(&look.left);
@@ -170,8 +216,9 @@ impl Run<'_> {
             self.state.begin(&removals, self.executor.inventory.taken_at);
             self.note();
             let answer = self.executor.store.remove(&removals);
-            self.open.push((going, answer));
+            self.open.push((going.clone(), answer));
         }
+        going.len()
     }
 
     /// Looks once more at what the last batch has left.
@@ -299,6 +346,10 @@ mod tests {
             })
         }
 
+        fn pace(&self) -> Pace {
+            Pace { batch: self.batch, ..Pace::default() }
+        }
+
         fn state_path(&self) -> std::path::PathBuf {
             self.folder.path().join("state.json")
         }
@@ -315,7 +366,7 @@ mod tests {
             let ctr = fake.ctr();
             let (path, interrupt) = (self.state_path(), &self.interrupt);
             let store = CtrStore { ctr: &ctr, inventory: &self.node };
-            let executor = Executor { store: &store, inventory: &self.node, state_path: &path, interrupt, batch: self.batch, watch };
+            let executor = Executor { store: &store, inventory: &self.node, state_path: &path, interrupt, pace: &self.pace(), watch };
             let execution = executor.execute(&self.plan, state);
             assert_eq!(execution.outcomes.len(), self.plan.removals.len());
             execution

@@ -28,6 +28,9 @@ pub struct Inventory {
     pub runtime: Runtime,
     /// When the machine booted (`/proc/uptime`).
     pub booted_at: Option<Timestamp>,
+    /// Which boot this is (`/proc/sys/kernel/random/boot_id`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// When the runtime made its socket, that is: when it started.
     pub runtime_started_at: Option<Timestamp>,
     /// What the runtime's configuration says about the sandbox image.
@@ -118,6 +121,9 @@ pub struct Image {
     /// When a reference was first seen that an already known image did not have.
     #[serde(default)]
     pub renamed_at: Option<Timestamp>,
+    /// When a run first saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen_at: Option<Timestamp>,
     /// When a run last saw it in use.
     #[serde(default)]
     pub last_used_at: Option<Timestamp>,
@@ -211,6 +217,25 @@ pub struct DiskUsage {
     pub used_inodes: u64,
     /// Inodes in all; 0 where the file system doesn't count them.
     pub total_inodes: u64,
+    /// Bytes that are not kept back for root; `None` in an inventory from before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_bytes: Option<u64>,
+}
+
+impl DiskUsage {
+    /// Bytes that can still be written, as the kubelet counts them.
+    pub fn free_bytes(&self) -> u64 {
+        self.available_bytes.unwrap_or_else(|| self.total_bytes.saturating_sub(self.used_bytes))
+    }
+
+    /// How full it is, in percent and rounded up: of its bytes or of its inodes, whichever is fuller.
+    pub fn percent_full(&self) -> u8 {
+        let share = |used: u64, total: u64| match total {
+            0 => 0,
+            total => u8::try_from(used.min(total).saturating_mul(100).div_ceil(total)).unwrap_or(100),
+        };
+        share(self.total_bytes.saturating_sub(self.free_bytes()), self.total_bytes).max(share(self.used_inodes, self.total_inodes))
+    }
 }
 
 /// `container 1a2b3c4d5e6f7 (default/web)`.
@@ -400,6 +425,7 @@ pub mod samples {
             pulled_at: hours_ago(24),
             pulled_at_source: Some(PulledAtSource::Blob),
             renamed_at: None,
+            first_seen_at: None,
             last_used_at: None,
             origins: vec![Origin { host: named.host().to_owned(), repository: named.path.clone() }],
             users: Vec::new(),
@@ -438,6 +464,7 @@ pub mod samples {
                 tasks: None,
             },
             booted_at: hours_ago(240),
+            boot_id: None,
             runtime_started_at: hours_ago(240),
             sandbox_image: SandboxImage::default(),
             static_pods: Vec::new(),
@@ -462,6 +489,9 @@ pub mod samples {
             selectors: Selectors { all: true, ..Selectors::default() },
             exclude: Vec::new(),
             min_age: Duration::from_hours(1),
+            unused_for: Duration::ZERO,
+            keep_newest: 0,
+            target: None,
             keep_unpullable: true,
             min_uptime: Duration::from_mins(30),
             allow_idle: false,

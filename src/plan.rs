@@ -5,8 +5,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use crate::inventory::{Image, Inventory, UserKind};
-use crate::policy::{Policy, Verdict, judge};
+use crate::inventory::{Disk, DiskUsage, Image, Inventory, UserKind};
+use crate::policy::{Newest, Policy, Verdict, judge};
 use crate::reference::{Digest, ImageId, Reference};
 use crate::units::{Timestamp, human_span};
 
@@ -21,6 +21,50 @@ pub struct Plan {
     pub planned_bytes: u64,
     /// Reasons to carry nothing of it out.
     pub refusals: Vec<Refusal>,
+    /// When to stop.
+    pub target: Option<Target>,
+    /// Are the file systems fuller than the target allows, or is there none?
+    pub is_due: bool,
+}
+
+/// How full the file systems of the images may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Act when one is fuller than this, in percent of its bytes or inodes.
+    pub high: Option<u8>,
+    /// Stop when none is fuller than this.
+    pub low: Option<u8>,
+    /// Act when one has less free, stop when none has.
+    pub free_bytes: Option<u64>,
+}
+
+impl Target {
+    /// Is one of them too full? What can't be measured isn't.
+    pub fn is_exceeded(&self, disks: &[Disk]) -> bool {
+        let exceeds = |disk: &Disk| self.high.is_some_and(|high| disk.usage.percent_full() > high) || self.lacks(disk);
+        disks.iter().any(exceeds)
+    }
+
+    /// Is none of them too full any more?
+    pub fn is_met(&self, disks: &[Disk]) -> bool {
+        let is_over = |disk: &Disk| self.low.is_some_and(|low| disk.usage.percent_full() > low) || self.lacks(disk);
+        !disks.iter().any(is_over)
+    }
+
+    fn lacks(&self, disk: &Disk) -> bool {
+        self.free_bytes.is_some_and(|wanted| disk.usage.free_bytes() < wanted)
+    }
+
+    /// Bytes that have to come free before it is met, as far as bytes are what is wanted; at least 1 while it is not met.
+    pub fn missing_bytes(&self, disks: &[Disk]) -> u64 {
+        let missing = |disk: &Disk| {
+            let DiskUsage { total_bytes, .. } = disk.usage;
+            let for_low = self.low.map_or(0, |low| total_bytes.saturating_mul(u64::from(100 - low)) / 100);
+            self.free_bytes.unwrap_or(0).max(for_low).saturating_sub(disk.usage.free_bytes())
+        };
+        let most = disks.iter().map(missing).max().unwrap_or(0);
+        if self.is_met(disks) { 0 } else { most.max(1) }
+    }
 }
 
 /// One image to remove, with all that tells later whether it is still the image that was judged.
@@ -36,6 +80,8 @@ pub struct Removal {
     pub digests: Vec<Digest>,
     /// Snapshots that a container of it would be made from.
     pub snapshots: Vec<String>,
+    /// Bytes that it holds alone.
+    pub bytes: u64,
 }
 
 /// Why a plan may not be carried out, although every image was judged.
@@ -57,7 +103,8 @@ pub enum Refusal {
 impl Plan {
     /// Judges every image.
     pub fn new(inventory: &Inventory, policy: &Policy) -> Self {
-        let verdicts: Vec<Verdict> = inventory.images.iter().map(|image| judge(image, inventory, policy)).collect();
+        let newest = Newest::of(inventory, policy);
+        let verdicts: Vec<Verdict> = inventory.images.iter().map(|image| judge(image, inventory, policy, &newest)).collect();
         let goes = |(_, verdict): &(usize, &Verdict)| match verdict {
             Verdict::Keep(..) => false,
             Verdict::Remove(..) => true,
@@ -67,21 +114,24 @@ impl Plan {
         positions.sort_by_key(|&i| (inventory.images[i].last_used_at, Reverse(alone[i]), inventory.images[i].id.clone()));
         Self {
             planned_bytes: inventory.bytes_held_alone(&positions),
-            removals: positions.into_iter().map(|i| Removal::of(i, &inventory.images[i])).collect(),
+            removals: positions.into_iter().map(|i| Removal::of(i, &inventory.images[i], alone[i])).collect(),
             refusals: refusals(inventory, policy),
+            target: policy.target,
+            is_due: policy.target.is_none_or(|target| target.is_exceeded(&inventory.disks)),
             verdicts,
         }
     }
 }
 
 impl Removal {
-    fn of(position: usize, image: &Image) -> Self {
+    fn of(position: usize, image: &Image, bytes: u64) -> Self {
         Self {
             position,
             id: image.id.clone(),
             references: removal_order(&image.references),
             digests: image.digests.clone(),
             snapshots: image.snapshots.clone(),
+            bytes,
         }
     }
 }
@@ -173,6 +223,7 @@ mod tests {
             references: [hash(name).as_str(), &by_digest, name].map(Reference::new).to_vec(),
             digests: vec![digest_of(name)],
             snapshots: image(name).snapshots,
+            bytes: 0,
         };
         assert_eq!(plan.removals, [removal]);
     }
@@ -302,6 +353,50 @@ mod tests {
         for refusal in [Refusal::NothingInUse, young] {
             assert!(refusal.words().1.contains("[safety]"), "{refusal:?} tells the way out");
         }
+    }
+
+    fn disk(used_bytes: u64, used_inodes: u64) -> Disk {
+        let usage = DiskUsage { used_bytes, total_bytes: 1_000, used_inodes, total_inodes: 100, available_bytes: Some(950 - used_bytes) };
+        Disk { path: "/var/lib/containerd".into(), usage }
+    }
+
+    #[test]
+    fn a_target_begins_above_the_high_threshold_and_ends_at_the_low_one() {
+        let target = Target { high: Some(80), low: Some(70), free_bytes: None };
+        // 50 of 1,000 bytes are kept back for root: 700 used are 75 % full.
+        for (used, inodes, exceeded, met) in [
+            (100, 1, false, true),
+            (650, 1, false, true),
+            (651, 1, false, false),
+            (750, 1, false, false),
+            (751, 1, true, false),
+            (100, 71, false, false),
+            (100, 81, true, false),
+        ] {
+            let disks = [disk(0, 0), disk(used, inodes)];
+            assert_eq!((target.is_exceeded(&disks), target.is_met(&disks)), (exceeded, met), "{used} {inodes}");
+        }
+        assert_eq!(target.missing_bytes(&[disk(750, 1)]), 100);
+        assert_eq!((target.missing_bytes(&[disk(650, 1)]), target.missing_bytes(&[disk(100, 81)])), (0, 1));
+    }
+
+    #[test]
+    fn a_target_of_free_bytes_begins_and_ends_there() {
+        let target = Target { high: None, low: None, free_bytes: Some(300) };
+        for (used, exceeded) in [(650, false), (651, true)] {
+            assert_eq!((target.is_exceeded(&[disk(used, 1)]), target.is_met(&[disk(used, 1)])), (exceeded, !exceeded));
+        }
+        assert_eq!(target.missing_bytes(&[disk(700, 1), disk(900, 1)]), 250);
+    }
+
+    #[test]
+    fn a_plan_is_due_only_above_its_target_and_where_that_can_be_measured() {
+        let target = Some(Target { high: Some(80), low: Some(70), free_bytes: None });
+        let due = |disks, target| {
+            Plan::new(&Inventory { disks, ..inventory(vec![image("quay.io/a/app:1")]) }, &Policy { target, ..policy() }).is_due
+        };
+        assert!(due(vec![disk(900, 1)], target) && due(vec![], None));
+        assert!(!due(vec![disk(100, 1)], target) && !due(vec![], target));
     }
 
     #[test]

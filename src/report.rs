@@ -32,6 +32,21 @@ pub enum Outcome {
 pub enum NotAttempted {
     /// A signal ended the run after the batch that ran.
     Interrupted,
+    /// The file systems are as empty as was asked for.
+    TargetMet,
+    /// So many images, so long, or so much pressure was the limit.
+    LimitReached,
+}
+
+impl NotAttempted {
+    /// As product.md spells it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::TargetMet => "target_met",
+            Self::LimitReached => "limit_reached",
+        }
+    }
 }
 
 /// What carrying a plan out brought.
@@ -97,6 +112,8 @@ pub struct Report {
     pub summary: Summary,
     /// File systems before and after.
     pub disks: Vec<DiskReport>,
+    /// How full they may be, where that was asked.
+    pub target: Option<TargetReport>,
     /// The memory step; none yet.
     pub memory: Option<()>,
     /// Facts that could not be gathered.
@@ -164,6 +181,21 @@ pub struct Summary {
     pub reclaimed_bytes: u64,
 }
 
+/// How full the file systems may be, and whether they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TargetReport {
+    /// Percent above which something is done.
+    pub high_threshold: Option<u8>,
+    /// Percent at which it ends.
+    pub low_threshold: Option<u8>,
+    /// Bytes that are to be free.
+    pub free_bytes: Option<u64>,
+    /// Was there anything to do?
+    pub is_due: bool,
+    /// Is it met now?
+    pub is_met: bool,
+}
+
 /// A file system before and after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DiskReport {
@@ -201,6 +233,13 @@ impl Report {
             images,
             summary,
             disks: disks(inventory, execution),
+            target: plan.target.map(|target| TargetReport {
+                high_threshold: target.high,
+                low_threshold: target.low,
+                free_bytes: target.free_bytes,
+                is_due: plan.is_due,
+                is_met: target.is_met(execution.map_or(&inventory.disks, |execution| &execution.disks)),
+            }),
             memory: None,
             gaps: inventory.gaps.iter().chain(execution.into_iter().flat_map(|e| &e.gaps)).cloned().collect(),
         }
@@ -285,7 +324,7 @@ impl Outcome {
         match self {
             Self::Removed | Self::Gone => None,
             Self::Spared(why) | Self::Failed(why) => Some(why.clone()),
-            Self::NotAttempted(NotAttempted::Interrupted) => Some("interrupted".into()),
+            Self::NotAttempted(why) => Some(why.key().into()),
         }
     }
 }
@@ -303,7 +342,7 @@ mod tests {
     }
 
     fn disk(used_bytes: u64) -> Disk {
-        let usage = DiskUsage { used_bytes, total_bytes: 100, used_inodes: 1, total_inodes: 9 };
+        let usage = DiskUsage { used_bytes, total_bytes: 100, used_inodes: 1, total_inodes: 9, available_bytes: None };
         Disk { path: "/var/lib/containerd".into(), usage }
     }
 
@@ -439,7 +478,7 @@ mod tests {
         let execution = Execution { outcomes: vec![Outcome::Removed; 3], disks: vec![disk(40)], ..Execution::default() };
         let json = serde_json::to_value(report(&node, Some(&execution))).expect("serialise");
         let top = "schema_version version node started_at finished_at dry_run trigger runtime images summary disks memory gaps";
-        assert_keys(&json, top, "refusals");
+        assert_keys(&json, top, "refusals target");
         assert_keys(&json["runtime"], "name version endpoint ctr crictl", "namespace");
         let image = "id references digests size_bytes reclaimable_bytes pulled_at pulled_at_source last_used_at users verdict reason detail outcome error";
         assert_keys(&json["images"][0], image, "");
@@ -448,7 +487,7 @@ mod tests {
         assert_keys(&json["summary"], summary, "gone spared not_attempted");
         assert_keys(&json["disks"][0], "path before after", "");
         for moment in ["before", "after"] {
-            assert_keys(&json["disks"][0][moment], "used_bytes total_bytes used_inodes total_inodes", "");
+            assert_keys(&json["disks"][0][moment], "used_bytes total_bytes used_inodes total_inodes", "available_bytes");
         }
     }
 

@@ -22,6 +22,8 @@ use crate::units::Timestamp;
 const VERSION: u32 = 1;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// A clock that moves by less than this was only corrected.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
 /// Largest state that is read: a hundred times that of a node with a thousand images.
 const CAP: u64 = 64 << 20;
@@ -38,6 +40,21 @@ pub struct State {
     /// Removals that were begun and not seen through.
     #[serde(default)]
     removing: Vec<Begun>,
+    /// The boot in which this was written.
+    #[serde(default)]
+    boot: Option<Boot>,
+    /// The clock was set: times of files from before this are those of another clock.
+    #[serde(default)]
+    clock_set_at: Option<Timestamp>,
+}
+
+/// One boot of the machine, and when it began by the clock of the time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub id: String,
+    /// Now less the time since then, which no setting of the clock changes.
+    pub began_at: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +76,7 @@ struct Begun {
 
 impl Default for State {
     fn default() -> Self {
-        Self { version: VERSION, images: BTreeMap::new(), removing: Vec::new() }
+        Self { version: VERSION, images: BTreeMap::new(), removing: Vec::new(), boot: None, clock_set_at: None }
     }
 }
 
@@ -83,11 +100,38 @@ impl State {
         files::write_atomically(path, &serde_json::to_vec(self).context("write the state as JSON")?)
     }
 
+    /// This memory by the clock of `now`, if that was set since: every time is moved by as much as the beginning of this boot
+    /// has moved, so that no span grows or shrinks. Across a boot a change of the clock can't be told from time that passed.
+    #[must_use]
+    pub fn by_the_clock_of(mut self, now: Timestamp, boot: Option<&Boot>) -> Self {
+        let Some((then, boot)) = self.boot.as_ref().zip(boot).filter(|(then, boot)| then.id == boot.id) else {
+            return self;
+        };
+        let (then, began_at) = (then.began_at, boot.began_at);
+        if then.unix().abs_diff(began_at.unix()) < CLOCK_TOLERANCE.as_secs() {
+            return self;
+        }
+        let moved = |time: &mut Timestamp| *time = time.moved(then, began_at);
+        for memory in self.images.values_mut() {
+            moved(&mut memory.first_seen);
+            memory.last_used.iter_mut().for_each(moved);
+            memory.references.values_mut().for_each(moved);
+        }
+        self.removing.iter_mut().for_each(|begun| moved(&mut begun.at));
+        self.clock_set_at = Some(now);
+        self
+    }
+
     /// Adds what is remembered to the images of an inventory.
     pub fn recall(&self, images: &mut [Image], now: Timestamp) {
         for image in images {
             let begun = self.removing.iter().find(|begun| begun.id == image.id);
             image.removal_begun = begun.is_some_and(|begun| begun.was_cut_off(image));
+            let first_seen = self.images.get(&image.id).map_or(now, |memory| memory.first_seen);
+            if image.pulled_at < self.clock_set_at && image.pulled_at.is_some_and(|at| at < first_seen) {
+                image.pulled_at = Some(first_seen);
+                image.pulled_at_source = Some(PulledAtSource::FirstSeen);
+            }
             let Some(memory) = self.images.get(&image.id) else {
                 continue;
             };
@@ -97,6 +141,7 @@ impl State {
             let named_later = known.into_iter().filter(|&seen| seen > memory.first_seen).max();
             image.renamed_at = named_now.or(named_later.map(|seen| seen.min(now)));
             image.last_used_at = memory.last_used;
+            image.first_seen_at = Some(memory.first_seen);
             if image.pulled_at.is_none() && memory.first_seen <= now {
                 image.pulled_at = Some(memory.first_seen);
                 image.pulled_at_source = Some(PulledAtSource::FirstSeen);
@@ -129,6 +174,8 @@ impl State {
             version: VERSION,
             images: inventory.images.iter().map(remember).collect(),
             removing: self.removing.iter().filter(still_cut_off).cloned().collect(),
+            boot: inventory.boot_id.clone().zip(inventory.booted_at).map(|(id, began_at)| Boot { id, began_at }),
+            clock_set_at: self.clock_set_at.filter(|at| *at <= now),
         }
     }
 
@@ -400,6 +447,55 @@ mod tests {
         }
         let (_, later) = look(&state, std::slice::from_ref(&rest), at(5));
         assert!(is_finished(&later, &rest), "an observing run in between doesn't forget it");
+    }
+
+    fn boot(began: i64) -> Boot {
+        Boot { id: "b".into(), began_at: at(began) }
+    }
+
+    /// The image as it is judged at `now`, after a look at minute 0 and a clock that was set since: the machine booted 60
+    /// minutes before the look, which is `began` by the new clock.
+    fn after_the_clock_was_set(image: &Image, began: i64, now: i64) -> Image {
+        let node = Inventory { taken_at: at(0), boot_id: Some("b".into()), booted_at: Some(at(-60)), ..inventory(vec![image.clone()]) };
+        let state = State::default().updated(&node).by_the_clock_of(at(now), Some(&boot(began)));
+        look(&state, std::slice::from_ref(image), at(now)).0.images.remove(0)
+    }
+
+    #[test]
+    fn a_clock_that_is_set_by_years_makes_no_image_old() {
+        let year = 60 * 24 * 365;
+        for (jump, pulled_at) in [(5 * year, Some(at(-1))), (5 * year, None), (-5 * year, None)] {
+            let seen = Image { pulled_at, pulled_at_source: None, ..image(APP) };
+            let image = after_the_clock_was_set(&seen, jump - 60, jump + 10);
+            assert_eq!((image.pulled_at, image.first_seen_at), (Some(at(jump)), Some(at(jump))), "{jump}");
+            let node = Inventory { taken_at: at(jump + 10), ..inventory(vec![image]) };
+            assert_eq!(reason(&node), "too_young");
+            let patient = samples::policy();
+            let asked = crate::policy::Policy { unused_for: Duration::from_hours(24), min_age: Duration::ZERO, ..patient };
+            assert!(matches!(Plan::new(&node, &asked).verdicts[0], crate::policy::Verdict::Keep(crate::policy::Keep::RecentlyUsed, _)));
+        }
+    }
+
+    #[test]
+    fn an_image_that_came_before_the_clock_was_set_and_was_not_seen_counts_from_now() {
+        let year = 60 * 24 * 365;
+        let node = Inventory { taken_at: at(0), boot_id: Some("b".into()), booted_at: Some(at(-60)), ..inventory(Vec::new()) };
+        let state = State::default().updated(&node).by_the_clock_of(at(year), Some(&boot(year - 60)));
+        let unseen = Image { pulled_at: Some(at(5)), ..image(APP) };
+        let (node, state) = look(&state, std::slice::from_ref(&unseen), at(year));
+        assert_eq!((node.images[0].pulled_at, node.images[0].pulled_at_source), (Some(at(year)), Some(PulledAtSource::FirstSeen)));
+        let later = look(&state, &[unseen, Image { pulled_at: Some(at(year + 7)), ..image("quay.io/a/new:1") }], at(year + 70)).0;
+        assert_eq!(later.images.iter().map(|image| image.pulled_at).collect::<Vec<_>>(), [Some(at(year)), Some(at(year + 7))]);
+    }
+
+    #[test]
+    fn a_clock_that_is_only_corrected_and_another_boot_move_nothing() {
+        let unmoved = |image: &Image| (image.pulled_at, image.first_seen_at);
+        assert_eq!(unmoved(&after_the_clock_was_set(&image(APP), -57, 30)), (image(APP).pulled_at, Some(at(0))));
+        let node = Inventory { taken_at: at(0), boot_id: Some("a".into()), booted_at: Some(at(-60)), ..inventory(vec![image(APP)]) };
+        let state = State::default().updated(&node);
+        assert_eq!(state.clone().by_the_clock_of(at(9_000), Some(&boot(8_000))), state);
+        assert_eq!(state.clone().by_the_clock_of(at(9_000), None), state);
     }
 
     #[test]

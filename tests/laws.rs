@@ -100,14 +100,14 @@ prop_compose! {
         digests in prop::collection::btree_set(any_digest(), 1..3),
         parts in subsequence((0..=PARTS).collect::<Vec<_>>(), 0..4),
         pinned in rarely(Just("io.cri-containerd.pinned".to_owned())),
-        times in (any_time(), rarely(any_time()), select(vec![None, Some(at(NOW - HOUR)), Some(at(NOW - 24 * HOUR))])),
+        times in (any_time(), rarely(any_time()), select(vec![None, Some(at(NOW - HOUR)), Some(at(NOW - 24 * HOUR))]), any_time()),
         users in rarely(prop::collection::vec(any_user(), 1..3)),
         removal_begun in prop::bool::weighted(0.1),
     )(
         origins in any_origins(&names),
         image in Just((names, has_bare_id, digests, parts, pinned, times, users, removal_begun)),
     ) -> Image {
-        let (names, has_bare_id, digests, parts, pinned, (pulled_at, renamed_at, last_used_at), users, removal_begun) = image;
+        let (names, has_bare_id, digests, parts, pinned, (pulled_at, renamed_at, last_used_at, first_seen_at), users, removal_begun) = image;
         Image {
             id: ImageId::of_config(&digest(0)),
             references: names.into_iter().chain(has_bare_id.then(|| Reference::new(digest(0).as_str()))).collect(),
@@ -119,6 +119,7 @@ prop_compose! {
             pulled_at,
             pulled_at_source: pulled_at.map(|_| PulledAtSource::Blob),
             renamed_at: renamed_at.flatten(),
+            first_seen_at,
             last_used_at,
             origins,
             users: users.unwrap_or_default(),
@@ -168,6 +169,7 @@ prop_compose! {
                 tasks: None,
             },
             booted_at: starts.0,
+            boot_id: None,
             runtime_started_at: starts.1,
             sandbox_image: SandboxImage { names: sandbox, source: Some("containerd config dump".into()) },
             static_pods: pods.into_iter().enumerate().map(pod).collect(),
@@ -194,6 +196,8 @@ prop_compose! {
         include in any_patterns(2),
         exclude in rarely(any_patterns(2)),
         hours in select(vec![0, 1, 24, 720]),
+        unused_hours in select(vec![0, 0, 24]),
+        keep_newest in select(vec![0, 0, 1, 2]),
         keep_unpullable in any::<bool>(),
         safety in (select(vec![0, 1, 30]), any::<bool>()),
     ) -> Policy {
@@ -201,6 +205,9 @@ prop_compose! {
             selectors: Selectors { all, registries: registries.into_iter().map(str::to_owned).collect(), include },
             exclude: exclude.unwrap_or_default(),
             min_age: Duration::from_secs(hours * HOUR),
+            unused_for: Duration::from_secs(unused_hours * HOUR),
+            keep_newest,
+            target: None,
             keep_unpullable,
             min_uptime: Duration::from_secs(safety.0 * HOUR),
             allow_idle: safety.1,

@@ -225,6 +225,7 @@ fn build_image(listed: &CriImage) -> Image {
         pulled_at: None,
         pulled_at_source: None,
         renamed_at: None,
+        first_seen_at: None,
         last_used_at: None,
         origins: listed.digests.iter().filter_map(origin).collect(),
         users: Vec::new(),

@@ -252,6 +252,7 @@ fn build_image(config: &Digest, members: &[(&Reference, &Digest)], resolved: &Re
         pulled_at: None,
         pulled_at_source: None,
         renamed_at: None,
+        first_seen_at: None,
         last_used_at: None,
         origins,
         users: Vec::new(),
