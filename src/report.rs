@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::inventory::{Disk, DiskUsage, Image, Inventory, PulledAtSource, Runtime, SCHEMA_VERSION, User};
 use crate::plan::Plan;
@@ -76,7 +76,7 @@ pub struct Run {
 }
 
 /// Who started a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// A systemd unit.
@@ -157,12 +157,13 @@ pub struct ImageReport {
 }
 
 /// Totals of a [`Report`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Summary {
     /// All images.
     pub images: usize,
     /// Kept images by reason.
-    pub kept: BTreeMap<&'static str, usize>,
+    pub kept: BTreeMap<String, usize>,
     /// Images the plan removes.
     pub planned_removals: usize,
     /// Bytes that go when all of them do.
@@ -182,7 +183,7 @@ pub struct Summary {
 }
 
 /// How full the file systems may be, and whether they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetReport {
     /// Percent above which something is done.
     pub high_threshold: Option<u8>,
@@ -197,7 +198,7 @@ pub struct TargetReport {
 }
 
 /// A file system before and after.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskReport {
     /// The folder that was asked about.
     pub path: std::path::PathBuf,
@@ -282,7 +283,7 @@ impl Summary {
     fn new(plan: &Plan, execution: Option<&Execution>) -> Self {
         let mut summary = Self {
             images: plan.verdicts.len(),
-            kept: Keep::ALL.iter().map(|keep| (keep.key(), 0)).collect(),
+            kept: Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect(),
             planned_removals: plan.removals.len(),
             planned_bytes: plan.planned_bytes,
             reclaimed_bytes: execution.map_or(0, |e| e.reclaimed_bytes),
@@ -290,7 +291,7 @@ impl Summary {
         };
         for verdict in &plan.verdicts {
             match verdict {
-                Verdict::Keep(reason, _) => *summary.kept.entry(reason.key()).or_default() += 1,
+                Verdict::Keep(reason, _) => *summary.kept.entry(reason.key().to_owned()).or_default() += 1,
                 Verdict::Remove(..) => {}
             }
         }
@@ -342,7 +343,7 @@ mod tests {
     }
 
     fn disk(used_bytes: u64) -> Disk {
-        let usage = DiskUsage { used_bytes, total_bytes: 100, used_inodes: 1, total_inodes: 9, available_bytes: None };
+        let usage = DiskUsage { used_bytes, total_bytes: 100, used_inodes: 1, total_inodes: 9, available_bytes: Some(100 - used_bytes) };
         Disk { path: "/var/lib/containerd".into(), usage }
     }
 
@@ -445,7 +446,7 @@ mod tests {
     #[test]
     fn the_summary_lists_each_keep_rule_also_with_nothing_kept() {
         let kept = report(&inventory(Vec::new()), None).summary.kept;
-        assert_eq!(kept, Keep::ALL.iter().map(|keep| (keep.key(), 0)).collect());
+        assert_eq!(kept, Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect());
         let kept = report(&node(), None).summary.kept;
         assert_eq!((kept["in_use"], kept["unpullable"], kept["pinned"]), (1, 1, 0));
     }
