@@ -724,7 +724,7 @@ fn every_run_is_remembered_with_what_it_removed_and_how_it_ended() {
 #[test]
 fn a_run_that_was_killed_is_remembered_as_one_that_never_said_how_it_ended() {
     let node = Node::new();
-    node.behaves_at("images rm", r#"kill -9 $PPID; exit 1"#);
+    node.behaves_at("images rm", r"kill -9 $PPID; exit 1");
     node.run(&CLEAN).exits(137);
     node.behaves("");
     node.run(&CLEAN).exits(0);
