@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Ended, Hint, LOCK, Session, crictl, explain, load_state, now, write_out};
 use crate::cli::Format;
+use crate::disk;
 use crate::execute::crictl::CrictlStore;
 use crate::execute::ctr::CtrStore;
 use crate::execute::{Executor, Store};
@@ -97,7 +98,8 @@ impl Session<'_> {
         };
         let run = |store: &dyn Store, state: &mut State| {
             let (interrupt, pace) = (self.interrupt, &self.config.settings.pace());
-            Executor { store, inventory, state_path: Path::new(state::PATH), interrupt, pace, watch: &watch }.execute(plan, state)
+            let state_path = Path::new(state::PATH);
+            Executor { store, inventory, state_path, interrupt, pace, measure: &disk::measure, watch: &watch }.execute(plan, state)
         };
         let (ctr, crictl) = (self.ctr(&runner, found), crictl(&runner, found));
         let execution = match (&ctr, &crictl) {

@@ -83,7 +83,7 @@ impl PastRun {
     /// What the report tells of it.
     pub fn tell(&mut self, report: &Report) {
         self.summary = Some(report.summary.clone());
-        self.target = report.target;
+        self.target.clone_from(&report.target);
         self.disks.clone_from(&report.disks);
     }
 
@@ -99,7 +99,7 @@ impl PastRun {
             id: removal.id.clone(),
             references: removal.references.clone(),
             digests: removal.digests.clone(),
-            bytes: removal.bytes,
+            bytes: removal.gives_back.bytes,
         });
     }
 
