@@ -2,15 +2,16 @@
 //!
 //! Pure. It holds the promise that `removed` is said only of what the runtime no longer lists.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::{BytesAre, Disk, DiskUsage, Holds, Image, Inventory, PulledAtSource, Runtime, SCHEMA_VERSION, User};
+use crate::inventory::{BytesAre, Disk, DiskUsage, Holds, Image, Inventory, PulledAtSource, Runtime, SCHEMA_VERSION, Space, User};
 use crate::plan::{Plan, Removal, Target, needed};
 use crate::policy::{Keep, Verdict};
 use crate::reference::{Digest, ImageId, Reference};
-use crate::units::Timestamp;
+use crate::units::{Timestamp, human_bytes};
 
 /// What became of one planned removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,6 +207,8 @@ pub struct TargetReport {
     pub needed_removals: usize,
     /// Bytes that these give back.
     pub needed_bytes: u64,
+    /// Inodes that these give back.
+    pub needed_inodes: u64,
     /// Where it isn't met: how many images stand in the way, by the reason or the outcome that kept them.
     pub in_the_way: BTreeMap<String, usize>,
     /// Bytes that these hold.
@@ -259,6 +262,16 @@ impl Report {
     }
 }
 
+impl Report {
+    /// How many of the planned removals a run would do, and the bytes that they give back.
+    pub fn expected(&self) -> (usize, u64) {
+        match &self.target {
+            Some(target) => (target.needed_removals, target.needed_bytes),
+            None => (self.summary.planned_removals, self.summary.planned_bytes),
+        }
+    }
+}
+
 impl TargetReport {
     fn new(target: &Target, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>) -> Self {
         let now = execution.map_or(&inventory.disks, |execution| &execution.disks);
@@ -267,6 +280,7 @@ impl TargetReport {
             |i: usize| execution.is_none_or(|execution| matches!(execution.outcomes.get(i), Some(Outcome::NotAttempted(_)) | None));
         let open: Vec<&Removal> = plan.removals.iter().enumerate().filter(|(i, _)| is_open(*i)).map(|(_, removal)| removal).collect();
         let needed = if plan.is_due && !is_met { needed(&open, missing) } else { 0 };
+        let given_back = open[..needed].iter().map(|removal| removal.gives_back).fold(Space::default(), Space::plus);
         let mut report = Self {
             high_threshold: target.high,
             low_threshold: target.low,
@@ -276,13 +290,42 @@ impl TargetReport {
             missing_bytes: missing.bytes,
             missing_inodes: missing.inodes,
             needed_removals: needed,
-            needed_bytes: open[..needed].iter().map(|removal| removal.gives_back.bytes).sum(),
+            needed_bytes: given_back.bytes,
+            needed_inodes: given_back.inodes,
             ..Self::default()
         };
         if plan.is_due && !is_met {
             report.add_what_stands_in_the_way(inventory, plan, execution);
         }
         report
+    }
+
+    /// When something is done: `fuller than 80 %`, `less than 20 GiB free`.
+    pub fn begins_when(&self) -> String {
+        let high = self.high_threshold.map(|high| format!("fuller than {high} %"));
+        let free = self.free_bytes.map(|free| format!("with less than {} free", human_bytes(free)));
+        high.into_iter().chain(free).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// When it ends: `no fuller than 70 %`, `20 GiB free`.
+    pub fn ends_when(&self) -> String {
+        let low = self.low_threshold.map(|low| format!("no fuller than {low} %"));
+        let free = self.free_bytes.map(|free| format!("with {} free", human_bytes(free)));
+        low.into_iter().chain(free).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// What has to come free until then: `12 GiB`, `4000 inodes`.
+    pub fn missing(&self) -> String {
+        let bytes = (self.missing_bytes > 0).then(|| human_bytes(self.missing_bytes));
+        let inodes = (self.missing_inodes > 0).then(|| format!("{} inodes", self.missing_inodes));
+        bytes.into_iter().chain(inodes).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// What stands in the way, the most of it first: `9 in use · 1 failed`.
+    pub fn obstacles(&self) -> String {
+        let mut all: Vec<(&String, &usize)> = self.in_the_way.iter().collect();
+        all.sort_by_key(|(_, count)| Reverse(**count));
+        all.into_iter().map(|(why, count)| format!("{count} {}", why.replace('_', " "))).collect::<Vec<_>>().join(" · ")
     }
 
     fn add_what_stands_in_the_way(&mut self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>) {
@@ -656,6 +699,23 @@ mod tests {
         assert_eq!((target.needed_removals, target.needed_bytes), (1, 5), "of those that are left");
         let spared = target_after(vec![Outcome::Spared("in use".into()), Outcome::Gone, Outcome::Removed], 80);
         assert_eq!(spared.in_the_way.get("spared"), Some(&1));
+    }
+
+    #[test]
+    fn a_target_says_in_words_when_it_begins_when_it_ends_and_what_is_missing() {
+        let gib = 1 << 30;
+        let all = TargetReport {
+            high_threshold: Some(80),
+            low_threshold: Some(70),
+            free_bytes: Some(20 * gib),
+            missing_bytes: 3 * gib,
+            missing_inodes: 7,
+            in_the_way: [("failed", 1), ("in_use", 9)].map(|(why, count)| (why.to_owned(), count)).into(),
+            ..TargetReport::default()
+        };
+        assert_eq!(all.begins_when(), "fuller than 80 % or with less than 20.0 GiB free");
+        assert_eq!(all.ends_when(), "no fuller than 70 % and with 20.0 GiB free");
+        assert_eq!((all.missing(), all.obstacles()), ("3.0 GiB and 7 inodes".into(), "9 in use · 1 failed".into()));
     }
 
     #[test]

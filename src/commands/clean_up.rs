@@ -25,7 +25,6 @@ use crate::runtime::Found;
 use crate::signals::Interrupt;
 use crate::state::history::PastRun;
 use crate::state::{self, State};
-use crate::units::human_bytes;
 
 impl Session<'_> {
     /// One clean-up, as configured, which is remembered however it ends.
@@ -115,17 +114,19 @@ impl Session<'_> {
 
     /// Shows the plan and asks about it. stdout is left to the report where a program reads it.
     fn is_wanted(&self, inventory: &Inventory, plan: &Plan) -> Result<bool> {
-        let text = text::render_report(&self.report(inventory, plan, None, false), self.style());
+        let report = self.report(inventory, plan, None, false);
+        let text = text::render_report(&report, self.style());
         match self.options.output {
             Format::Text => write_out(&text)?,
             Format::Json => io::stderr().write_all(text.as_bytes()).context("show the plan")?,
         }
-        self.ask(plan)
+        self.ask(&report)
     }
 
     /// Asks on the terminal; a signal is an answer too.
-    fn ask(&self, plan: &Plan) -> Result<bool> {
-        let question = format!("Remove {} images, about {}? [y/N] ", plan.removals.len(), human_bytes(plan.planned_bytes));
+    fn ask(&self, report: &Report) -> Result<bool> {
+        let (removals, bytes) = report.expected();
+        let question = format!("Remove {removals} images, {}? [y/N] ", text::amount(bytes, report.summary.bytes_are));
         io::stderr().write_all(question.as_bytes()).context("ask")?;
         let stdin = io::stdin();
         loop {
