@@ -64,13 +64,14 @@ fn does_nothing_below_the_mark_but_record_what_is_in_use() -> Result<()> {
 }
 
 /// Removes until the target is met and no further; what is left says so.
-fn stops_at_a_target(size: u32, marks: impl Fn(u64, &Value) -> Vec<String>) -> Result<()> {
+fn stops_at_a_target(marks: impl Fn(u64, u64) -> [String; 4], is_met: impl Fn(u64, u64) -> bool) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let lab = on_a_disk(folder.path(), size)?;
+    let lab = on_a_disk(folder.path(), 160)?;
     let stays = neighbour(&lab)?;
     let images = apps(&lab, 8)?;
     let plan = clean(&lab, &["--dry-run"])?.exits(0)?.json()?;
-    let marks = marks(percent(&plan, "before")?, &plan);
+    let (was, was_free) = (percent(&plan, "before")?, number(&plan, "/disks/0/before/available_bytes")?);
+    let marks = marks(was, was_free);
     let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
     let planned = clean(&lab, &[&["--dry-run"], &marks[..]].concat())?.exits(0)?.json()?;
     let json = clean(&lab, &marks)?.exits(0)?.json()?;
@@ -80,6 +81,8 @@ fn stops_at_a_target(size: u32, marks: impl Fn(u64, &Value) -> Vec<String>) -> R
     assert_eq!(removed + count(&outcomes, "not_attempted"), 8, "{outcomes:?}");
     assert_eq!(number(&planned, "/target/needed_removals")?, removed as u64, "{:#}", planned["target"]);
     assert_eq!((&json["target"]["is_met"], number(&json, "/target/missing_bytes")?), (&true.into(), 0), "{:#}", json["target"]);
+    let is_free = number(&json, "/disks/0/after/available_bytes")?;
+    assert!(is_met(was - percent(&json, "after")?, is_free - was_free), "{:#}", json["disks"]);
     // One image less would not have been enough.
     let missing = number(&planned, "/target/missing_bytes")?;
     let reclaimed = number(&json, "/summary/reclaimed_bytes")?;
@@ -92,19 +95,15 @@ fn stops_at_a_target(size: u32, marks: impl Fn(u64, &Value) -> Vec<String>) -> R
 
 #[test]
 fn stops_as_soon_as_the_disk_is_no_fuller_than_the_low_mark() -> Result<()> {
-    let marks = |percent: u64, _: &Value| {
-        vec!["--high-threshold".into(), (percent - 1).to_string(), "--low-threshold".into(), (percent - 15).to_string()]
-    };
-    stops_at_a_target(160, marks)
+    let marks =
+        |percent: u64, _| ["--high-threshold".into(), (percent - 1).to_string(), "--low-threshold".into(), (percent - 15).to_string()];
+    stops_at_a_target(marks, |less, _| less >= 15)
 }
 
 #[test]
 fn stops_as_soon_as_so_much_is_free() -> Result<()> {
-    let marks = |_: u64, plan: &Value| {
-        let free = plan["disks"][0]["before"]["available_bytes"].as_u64().unwrap_or(0);
-        vec!["--free-bytes".into(), (free + 20 * MIB).to_string()]
-    };
-    stops_at_a_target(160, marks)
+    let marks = |_, free: u64| ["--free-bytes".into(), (free + 20 * MIB).to_string(), "--max-images".into(), "99".into()];
+    stops_at_a_target(marks, |_, more| more >= 20 * MIB)
 }
 
 #[test]
