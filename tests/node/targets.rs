@@ -1,7 +1,7 @@
 //! When to begin, when to stop, and at what pace: marks of a real file system, limits, rests.
 
 use anyhow::{Context, Result};
-use lab::{Containerd, Image, Node, Settings, Stored, make_disk, wait_for};
+use lab::{Containerd, Image, Node, PodState, Settings, Stored, make_disk, wait_for};
 use serde_json::Value;
 
 use crate::{CLEAN, assert_gone, assert_stays, clean, neighbour, node, pulled, verdict};
@@ -188,4 +188,68 @@ fn a_signal_ends_a_rest_at_once() -> Result<()> {
     let mut node = node(&lab)?;
     node.set("pace.batch", "1")?;
     ended_while_it_rests(&node, &["--delay", "3h"], &lab, &images)
+}
+
+#[test]
+fn file_systems_of_blobs_and_of_snapshots_are_told_apart() -> Result<()> {
+    let lab = Containerd::with(&Settings { snapshots_disk: Some(64), ..Settings::default() })?;
+    let stays = neighbour(&lab)?;
+    let images = apps(&lab, 8)?;
+    let plan = clean(&lab, &["--dry-run"])?.exits(0)?.json()?;
+    let paths: Vec<&str> = plan["disks"].as_array().into_iter().flatten().filter_map(|disk| disk["path"].as_str()).collect();
+    let folder = lab.socket().with_file_name("disk");
+    assert_eq!(paths, [folder.join("root").to_str(), folder.join("snapshots").to_str()].map(Option::unwrap_or_default));
+    // Half of the 64 MiB are snapshots; of the other file system the blobs are a few percent.
+    let json = clean(&lab, &["--high-threshold", "40", "--low-threshold", "30"])?.exits(0)?.json()?;
+    assert_eq!(json["target"]["is_met"], true, "{:#}", json["target"]);
+    let removed = count(&outcomes(&json, &images), "removed");
+    assert!((3..8).contains(&removed), "{json:#}");
+    let freed = |disk: usize| {
+        let used = |when: &str| number(&json, &format!("/disks/{disk}/{when}/used_bytes"));
+        anyhow::Ok(used("before")? - used("after")?)
+    };
+    assert!(freed(0)? > 10 * MIB && freed(1)? > 10 * MIB, "{:#}", json["disks"]);
+    assert_eq!(number(&json, "/summary/reclaimed_bytes")?, freed(0)? + freed(1)?);
+    assert!(number(&json, "/disks/1/after/used_bytes")? <= 64 * MIB * 30 / 100);
+    assert_stays(&lab, &stays)
+}
+
+#[test]
+fn without_ctr_bytes_are_said_to_be_packed_sizes_and_a_target_is_met_all_the_same() -> Result<()> {
+    let lab = Containerd::start("1.7")?;
+    // Without ctr a container beside CRI would keep every image.
+    let image = crate::app(&lab, "neighbour:1")?;
+    let _pod = lab.pod("neighbour", image.name(), PodState::Running)?;
+    let images = apps(&lab, 6)?;
+    let node = node(&lab)?.with_crictl()?.without_ctr()?;
+    let plan = node.run(&["--dry-run", "--all", "-o", "json"])?.exits(0)?.json()?;
+    assert_eq!(plan["summary"]["bytes_are"], "packed_sizes", "{:#}", plan["summary"]);
+    let table = node.run(&["--dry-run", "--all"])?.exits(0)?.stdout;
+    assert!(table.contains("by their packed sizes"), "{table}");
+    let free = (number(&plan, "/disks/0/before/available_bytes")? + 20 * MIB).to_string();
+    let json = node.run(&[&CLEAN[..], &["--free-bytes", &free]].concat())?.exits(0)?.json()?;
+    assert_eq!(json["target"]["is_met"], true, "{:#}", json["target"]);
+    assert_eq!(count(&outcomes(&json, &images), "removed"), 3, "{json:#}");
+    Ok(())
+}
+
+#[test]
+fn the_journal_tells_how_far_a_run_got_and_what_stood_in_the_way() -> Result<()> {
+    let lab = Containerd::start("1.7")?;
+    neighbour(&lab)?;
+    apps(&lab, 1)?;
+    let node = node(&lab)?;
+    let summary = |marks: &[&str]| {
+        let (run, entries) = node.run_in_journal("0123456789abcdef0123456789abcdef", &[&["--yes", "--all"], marks].concat())?;
+        run.exits(0)?;
+        entries.into_iter().find(|entry| entry.contains_key("TARGET_DUE")).context("a summary that tells of the target")
+    };
+    let below = summary(&["--high-threshold", "90"])?;
+    assert_eq!((below["TARGET_DUE"].as_str(), below["REMOVED"].as_str()), ("false", "0"), "{below:#?}");
+    assert!(below["MESSAGE"].ends_with("nothing to do, no image file system is fuller than 90 %"), "{below:#?}");
+    let short = summary(&["--free-bytes", "1TiB"])?;
+    let fields = ["TARGET_DUE", "TARGET_MET", "REMOVED", "IN_THE_WAY"].map(|name| short[name].as_str());
+    assert_eq!(fields, ["true", "false", "1", "1 in use"], "{short:#?}");
+    assert!(short["MISSING_BYTES"].parse::<u64>()? > MIB && short["MESSAGE"].contains("more have to come free, in the way are 1 in use"));
+    Ok(())
 }
