@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Endpoint, Namespace, Pattern, Registry, RuntimeName, Span};
+use crate::config::values::{Caches, Endpoint, Namespace, Pattern, Percent, Registry, RuntimeName, Size, Span};
 
 /// Removes the container images that nothing on this node needs.
 #[derive(Debug, Parser)]
@@ -28,6 +28,10 @@ pub struct Cli {
     /// for long enough
     #[arg(long, value_name = "DURATION", hide = true)]
     pub splay: Option<Span>,
+
+    /// Remove no image; only the memory step
+    #[arg(long)]
+    pub no_images: bool,
 
     /// The options that every command knows
     #[command(flatten)]
@@ -108,9 +112,43 @@ pub struct Options {
     /// Keep what was pulled or named anew less long ago than this [default: 1h]
     #[arg(long, value_name = "DURATION", global = true, help_heading = "What stays")]
     pub min_age: Option<Span>,
+    /// Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]
+    #[arg(long, value_name = "DURATION", global = true, help_heading = "What stays")]
+    pub unused_for: Option<Span>,
+    /// Keep the N most recently pulled images of each repository [default: 0]
+    #[arg(long, value_name = "N", global = true, help_heading = "What stays")]
+    pub keep_newest: Option<u32>,
     /// Keep what can't be pulled again [default: true]
     #[arg(long, value_name = "BOOL", global = true, help_heading = "What stays")]
     pub keep_unpullable: Option<bool>,
+    /// Act only when the image file system is fuller than this, in bytes or inodes [default: off]
+    #[arg(long, value_name = "PERCENT", global = true, help_heading = "When, and how much")]
+    pub high_threshold: Option<Percent>,
+    /// Stop as soon as it is no fuller than this [default: the high threshold]
+    #[arg(long, value_name = "PERCENT", global = true, help_heading = "When, and how much")]
+    pub low_threshold: Option<Percent>,
+    /// Act only when less is free, and stop as soon as it is [default: off]
+    #[arg(long, value_name = "SIZE", global = true, help_heading = "When, and how much")]
+    pub free_bytes: Option<Size>,
+    /// At most so many images in a run [default: off]
+    #[arg(long, value_name = "N", global = true, help_heading = "When, and how much")]
+    pub max_images: Option<std::num::NonZeroU32>,
+    /// Begin no batch after this long [default: off]
+    #[arg(long, value_name = "DURATION", global = true, help_heading = "When, and how much")]
+    pub max_duration: Option<Span>,
+    /// Rest between batches [default: 0s]
+    #[arg(long, value_name = "DURATION", global = true, help_heading = "When, and how much")]
+    pub delay: Option<Span>,
+    /// Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]
+    #[arg(long, value_name = "PERCENT", global = true, help_heading = "When, and how much")]
+    pub max_io_pressure: Option<Percent>,
+    /// Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]
+    #[arg(long, value_name = "CACHES", global = true, num_args = 0..=1, default_missing_value = "pagecache")]
+    #[arg(help_heading = "Memory")]
+    pub drop_caches: Option<Caches>,
+    /// Ask the pods' cgroup to give back so much memory [default: off]
+    #[arg(long, value_name = "SIZE", global = true, help_heading = "Memory")]
+    pub reclaim: Option<Size>,
     /// The runtime's socket, <unix:///run/containerd/containerd.sock> [default: detected]
     #[arg(long, value_name = "URI", global = true, help_heading = "Which runtime")]
     pub runtime_endpoint: Option<Endpoint>,

@@ -10,17 +10,15 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
 
-use regex::Regex;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use crate::policy::{Policy, Selectors};
-use crate::reference::Reference;
-use crate::runtime::{Choice, Kind, Wanted};
+pub mod settings;
+pub mod values;
+
+pub use settings::Settings;
 
 const FILE: &str = "/etc/nuke-images/config.toml";
 const DROP_INS: &str = "/etc/nuke-images/config.d";
@@ -28,266 +26,6 @@ const DROP_INS: &str = "/etc/nuke-images/config.d";
 const FILE_CAP: u64 = 1 << 20;
 /// Keys that say what may go at all.
 const SELECTORS: [&str; 3] = ["images.registries", "images.include", "images.all"];
-
-/// Every key with its type and default, as TOML has it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// What may go and what must stay.
-    pub images: Images,
-    /// How gently.
-    pub pace: Pace,
-    /// Which runtime.
-    pub runtime: RuntimeKeys,
-    /// When not to run at all.
-    pub safety: Safety,
-}
-
-/// `[images]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the options in cli.rs describe them")]
-pub struct Images {
-    pub registries: Vec<Registry>,
-    pub include: Vec<Pattern>,
-    pub all: bool,
-    pub exclude: Vec<Pattern>,
-    pub min_age: Span,
-    pub keep_unpullable: bool,
-}
-
-/// `[pace]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pace {
-    /// Images that are checked and removed together.
-    ///
-    /// The last image of a batch goes as long after its check as the batch takes: with three references an image and 1.2 to
-    /// 2 ms a reference, 200 images are about a second. More would save little: the three listings before a batch
-    /// take a tenth of that.
-    pub batch: Batch,
-}
-
-/// `[runtime]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the options in cli.rs describe them")]
-pub struct RuntimeKeys {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<Endpoint>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<RuntimeName>,
-    pub namespace: Namespace,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ctr: Option<ProgramChoice>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub crictl: Option<ProgramChoice>,
-    pub trusted_dirs: Vec<AbsolutePath>,
-}
-
-/// `[safety]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Safety {
-    /// Refuse an unattended run when machine or runtime have been up for less.
-    pub min_uptime: Span,
-    /// Run even though nothing at all is in use.
-    pub allow_idle: bool,
-}
-
-impl Default for Images {
-    fn default() -> Self {
-        Self {
-            registries: Vec::new(),
-            include: Vec::new(),
-            all: false,
-            exclude: Vec::new(),
-            min_age: Span(Duration::from_hours(1)),
-            keep_unpullable: true,
-        }
-    }
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { batch: Batch(200) }
-    }
-}
-
-impl Default for RuntimeKeys {
-    fn default() -> Self {
-        Self { endpoint: None, name: None, namespace: Namespace("k8s.io".into()), ctr: None, crictl: None, trusted_dirs: Vec::new() }
-    }
-}
-
-impl Default for Safety {
-    fn default() -> Self {
-        Self { min_uptime: Span(Duration::from_mins(30)), allow_idle: false }
-    }
-}
-
-impl Settings {
-    /// The policy these settings ask for.
-    pub fn policy(&self) -> Policy {
-        let patterns = |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.0.clone()).collect();
-        Policy {
-            selectors: Selectors {
-                all: self.images.all,
-                registries: self.images.registries.iter().map(|registry| registry.0.clone()).collect(),
-                include: patterns(&self.images.include),
-            },
-            exclude: patterns(&self.images.exclude),
-            min_age: self.images.min_age.0,
-            keep_unpullable: self.images.keep_unpullable,
-            min_uptime: self.safety.min_uptime.0,
-            allow_idle: self.safety.allow_idle,
-        }
-    }
-
-    /// The runtime these settings ask for.
-    pub fn wanted_runtime(&self) -> Wanted {
-        Wanted {
-            endpoint: self.runtime.endpoint.as_ref().map(|endpoint| endpoint.0.clone()),
-            kind: self.runtime.name.as_ref().map(|name| name.0),
-            ctr: self.runtime.ctr.as_ref().map(|choice| choice.0.clone()).unwrap_or_default(),
-            crictl: self.runtime.crictl.as_ref().map(|choice| choice.0.clone()).unwrap_or_default(),
-            trusted_dirs: self.runtime.trusted_dirs.iter().map(|path| path.0.clone()).collect(),
-        }
-    }
-}
-
-/// A value that is written as a text and checked when it is read.
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $parse:expr, $write:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone)]
-        pub struct $name(pub $inner);
-
-        impl FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                let parse: fn(&str) -> Result<$inner, String> = $parse;
-                parse(text).map(Self)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let write: fn(&$inner) -> String = $write;
-                f.write_str(&write(&self.0))
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
-checked_text!(
-    /// A span of time, `90s`, `15m`, `1h 30m`, `7d`.
-    Span(Duration),
-    |text| humantime::parse_duration(text).map_err(|error| format!("{error}; write a duration as in 90s, 15m, 2h or 7d")),
-    |span| humantime::format_duration(*span).to_string()
-);
-checked_text!(
-    /// A regular expression, unanchored.
-    Pattern(Regex),
-    |text| match text {
-        "" => Err("an empty pattern matches everything; write .* if that is meant".into()),
-        _ => Regex::new(text).map_err(|error| format!("{}; a regular expression is searched for anywhere in a reference, as grep -E does", last_line(&error))),
-    },
-    |pattern| pattern.as_str().to_owned()
-);
-checked_text!(
-    /// A registry: host, and port if it has one.
-    Registry(String),
-    |text| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-        let good = !text.is_empty() && text.chars().all(allowed);
-        let host_alone = || "write the host alone, with its port if it has one, as in quay.io or localhost:5000".to_owned();
-        let named = Reference::new(format!("{text}/repository/image")).named().filter(|_| good).ok_or_else(host_alone)?;
-        match named.registry.as_str() {
-            registry if registry == text => Ok(named.registry),
-            _ if text == "index.docker.io" => Err("references say docker.io; write that".into()),
-            _ => Err(host_alone()),
-        }
-    },
-    Clone::clone
-);
-checked_text!(
-    /// A unix socket, `unix:///run/containerd/containerd.sock`.
-    Endpoint(String),
-    |text| {
-        let is_socket = text.strip_prefix("unix://").unwrap_or(text).starts_with('/');
-        is_socket.then(|| text.to_owned()).ok_or_else(|| "write a unix socket as in unix:///run/containerd/containerd.sock".into())
-    },
-    Clone::clone
-);
-checked_text!(
-    /// containerd's namespace.
-    Namespace(String),
-    |text| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        let good = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed);
-        good.then(|| text.to_owned()).ok_or_else(|| "a namespace consists of letters, digits, dots, dashes and underscores, as in k8s.io".into())
-    },
-    Clone::clone
-);
-checked_text!(
-    /// What the runtime is, where its socket doesn't tell.
-    RuntimeName(Kind),
-    |text| Kind::of_name(text).ok_or_else(|| "write containerd, cri-o or docker".into()),
-    |kind| kind.name().to_owned()
-);
-checked_text!(
-    /// A program by its absolute path, or `off`.
-    ProgramChoice(Choice),
-    |text| match text {
-        "off" => Ok(Choice::Off),
-        path if path.starts_with('/') => Ok(Choice::Path(path.into())),
-        _ => Err("write an absolute path, or \"off\" to do without it".into()),
-    },
-    |choice| match choice {
-        Choice::Off => "off".into(),
-        Choice::Path(path) => path.display().to_string(),
-        Choice::Find => String::new(),
-    }
-);
-checked_text!(
-    /// An absolute path.
-    AbsolutePath(PathBuf),
-    |text| text.starts_with('/').then(|| text.into()).ok_or_else(|| "write an absolute path".into()),
-    |path| path.display().to_string()
-);
-
-/// Images a batch, 1 to 1,000.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(transparent)]
-pub struct Batch(pub usize);
-
-impl<'de> Deserialize<'de> for Batch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match i64::deserialize(deserializer)? {
-            images @ 1..=1000 => Ok(Self(usize::try_from(images).unwrap_or(1))),
-            other => Err(serde::de::Error::custom(format!("{other} images a batch; write a number from 1 to 1000"))),
-        }
-    }
-}
-
-fn last_line(error: &regex::Error) -> String {
-    let text = error.to_string();
-    text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
-}
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -420,7 +158,10 @@ fn merge(texts: &[(PathBuf, String)], flags: Vec<Flag>) -> Result<(Settings, Key
         }
     }
     let settings = Settings::deserialize(merged).map_err(|error| ConfigError(error.message().to_owned()))?;
-    Ok((settings, keys))
+    match settings.contradiction() {
+        Some(contradiction) => Err(ConfigError(contradiction)),
+        None => Ok((settings, keys)),
+    }
 }
 
 /// A later value replaces an earlier one; patterns of `exclude` add up.
@@ -509,6 +250,8 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn merged(texts: &[&str], flags: Vec<Flag>) -> Result<(Settings, Keys), ConfigError> {
@@ -569,6 +312,12 @@ mod tests {
             ("[images]\nregistries = [\"https://quay.io/\"]\n", vec!["0.toml:2:15", "quay.io"]),
             ("[images]\nregistries = [\"library\"]\n", vec!["0.toml:2:15", "quay.io"]),
             ("[images]\nregistries = [\"index.docker.io\"]\n", vec!["0.toml:2:15", "write that"]),
+            ("[disk]\nhigh_threshold = 100\n", vec!["0.toml:2:18", "1 to 99"]),
+            ("[disk]\nfree_bytes = \"much\"\n", vec!["0.toml:2:14", "20GB"]),
+            ("[pace]\nmax_images = 0\n", vec!["0.toml:2:14"]),
+            ("[memory]\ndrop_caches = \"3\"\n", vec!["0.toml:2:15", "pagecache"]),
+            ("[memory]\ncgroup = \"/x\"\n", vec!["0.toml:2:10", "kubepods.slice"]),
+            ("[metrics]\ntextfile = \"x\"\n", vec!["0.toml:2:12", "absolute path"]),
             ("[runtime]\nnamespace = \"--all\"\n", vec!["0.toml:2:13", "k8s.io"]),
         ] {
             let ConfigError(error) = merged(&[text], vec![]).expect_err(text);
@@ -602,6 +351,27 @@ mod tests {
         }
         let files = default_files(&folder.path().join("none.toml"), folder.path()).expect("list");
         assert_eq!(files, ["10.toml", "20.toml"].map(|name| folder.path().join(name)));
+    }
+
+    #[test]
+    fn thresholds_that_contradict_each_other_are_an_error() {
+        for (text, part) in [
+            ("[disk]\nhigh_threshold = 70\nlow_threshold = 80\n", "disk.low_threshold 80% is above disk.high_threshold 70%"),
+            ("[disk]\nlow_threshold = 80\n", "disk.high_threshold"),
+        ] {
+            let ConfigError(error) = merged(&[text], vec![]).expect_err(text);
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_a_number_or_a_text_and_a_size_has_a_unit_or_none() {
+        let text = "[disk]\nhigh_threshold = 80\nlow_threshold = \"70%\"\nfree_bytes = \"20GiB\"\n[memory]\nreclaim = \"1000\"\n";
+        let (settings, keys) = merged(&[text], vec![flag("disk.low_threshold", "60")]).expect("merge");
+        let target = settings.policy().target.expect("a target");
+        assert_eq!((target.high, target.low, target.free_bytes), (Some(80), Some(60), Some(20 << 30)));
+        assert_eq!(settings.memory.reclaim.expect("a size").0, 1_000);
+        assert_eq!(keys["disk.low_threshold"].1, [Source::Flag("--flag")]);
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! Each rule sees one image, the inventory it stands in, and the policy; none of them looks at anything else.
 //! What a rule can't know, it keeps.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use regex::Regex;
 use serde::Serialize;
 
 use crate::inventory::{Image, Inventory, PulledAtSource};
-use crate::reference::{Named, Reference};
+use crate::plan::Target;
+use crate::reference::{ImageId, Named, Reference};
 use crate::units::{Timestamp, human_span};
 
 /// What may go and what must stay, as configured.
@@ -21,6 +24,12 @@ pub struct Policy {
     pub exclude: Vec<Regex>,
     /// Pulled, or named anew, at least this long ago.
     pub min_age: Duration,
+    /// Seen unused for at least this long.
+    pub unused_for: Duration,
+    /// Keep so many of each repository.
+    pub keep_newest: usize,
+    /// When to act at all, and when to stop.
+    pub target: Option<Target>,
     /// Keep what can't be pulled again.
     pub keep_unpullable: bool,
     /// Refuse an unattended run when machine or runtime have been up for less.
@@ -62,6 +71,10 @@ pub enum Keep {
     AgeUnknown,
     /// `--min-age`.
     TooYoung,
+    /// `--unused-for`.
+    RecentlyUsed,
+    /// `--keep-newest`.
+    Newest,
 }
 
 /// Why an image may go.
@@ -98,11 +111,16 @@ const PROTECTIONS: [(Keep, Rule); 5] = [
 ];
 
 /// What is asked besides of an image that nobody has decided about yet.
-const CHOICES: [(Keep, Rule); 4] =
-    [(Keep::NotSelected, not_selected), (Keep::Unpullable, unpullable), (Keep::AgeUnknown, age_unknown), (Keep::TooYoung, too_young)];
+const CHOICES: [(Keep, Rule); 5] = [
+    (Keep::NotSelected, not_selected),
+    (Keep::Unpullable, unpullable),
+    (Keep::AgeUnknown, age_unknown),
+    (Keep::TooYoung, too_young),
+    (Keep::RecentlyUsed, recently_used),
+];
 
-/// The verdict on one image.
-pub fn judge(image: &Image, inventory: &Inventory, policy: &Policy) -> Verdict {
+/// The verdict on one image. `newest` are those of this inventory and policy.
+pub fn judge(image: &Image, inventory: &Inventory, policy: &Policy, newest: &Newest) -> Verdict {
     let first = |rules: &[(Keep, Rule)]| {
         let hit = |(keep, rule): &(Keep, Rule)| rule(image, inventory, policy).map(|detail| Verdict::Keep(*keep, detail));
         rules.iter().find_map(hit)
@@ -115,11 +133,40 @@ pub fn judge(image: &Image, inventory: &Inventory, policy: &Policy) -> Verdict {
     }
     let stranded = is_stranded(image);
     let choices = if stranded { &CHOICES[1..] } else { &CHOICES[..] };
-    first(choices).unwrap_or_else(|| match (stranded, age(image, inventory.taken_at)) {
+    let kept_newest = || newest.0.get(&image.id).map(|detail| Verdict::Keep(Keep::Newest, detail.clone()));
+    first(choices).or_else(kept_newest).unwrap_or_else(|| match (stranded, age(image, inventory.taken_at)) {
         (true, _) => Verdict::Remove(Remove::Stranded, "an earlier tool took its names away and left its content".into()),
         (false, Some(age)) => Verdict::Remove(Remove::Unused, format!("nothing uses it, {} {} ago", since_what(image), human_span(age))),
         (false, None) => Verdict::Remove(Remove::Unused, "nothing uses it".into()),
     })
+}
+
+/// The images that `--keep-newest` keeps, each with the repository it is among the newest of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Newest(HashMap<ImageId, String>);
+
+impl Newest {
+    /// Of each repository the most recently pulled, whatever uses them; of two pulled at the same time the later name.
+    pub fn of(inventory: &Inventory, policy: &Policy) -> Self {
+        let mut newest = HashMap::new();
+        if policy.keep_newest == 0 {
+            return Self(newest);
+        }
+        let mut repositories: BTreeMap<String, BTreeMap<&ImageId, &Image>> = BTreeMap::new();
+        for image in &inventory.images {
+            for named in image.references.iter().filter_map(Reference::named) {
+                repositories.entry(named.repository()).or_default().insert(&image.id, image);
+            }
+        }
+        for (repository, images) in repositories {
+            let mut images: Vec<&Image> = images.into_values().collect();
+            images.sort_by_key(|image| Reverse((image.pulled_at, image.display_name().to_owned())));
+            for (rank, image) in images.into_iter().take(policy.keep_newest).enumerate() {
+                newest.entry(image.id.clone()).or_insert_with(|| format!("number {} of {repository} by pull time", rank + 1));
+            }
+        }
+        Self(newest)
+    }
 }
 
 /// Nothing but bare IDs is left, and its content came from a registry.
@@ -268,13 +315,29 @@ pub fn since_what(image: &Image) -> &'static str {
     }
 }
 
+fn recently_used(image: &Image, inventory: &Inventory, policy: &Policy) -> Option<String> {
+    if policy.unused_for.is_zero() {
+        return None;
+    }
+    let wanted = human_span(policy.unused_for);
+    let Some(since) = image.last_used_at.max(image.first_seen_at) else {
+        return Some(format!("not seen before, unused for {wanted} is asked"));
+    };
+    let what = if image.last_used_at == Some(since) { "last used" } else { "first seen" };
+    match inventory.taken_at.since(since) {
+        Some(span) if span >= policy.unused_for => None,
+        Some(span) => Some(format!("{what} {} ago, unused for {wanted} is asked", human_span(span))),
+        None => Some(format!("{what} in the future, unused for {wanted} is asked")),
+    }
+}
+
 fn age(image: &Image, now: Timestamp) -> Option<Duration> {
     now.since(image.pulled_at?)
 }
 
 impl Keep {
     /// All reasons, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::InUse,
         Self::SandboxImage,
         Self::StaticPod,
@@ -284,6 +347,8 @@ impl Keep {
         Self::Unpullable,
         Self::AgeUnknown,
         Self::TooYoung,
+        Self::RecentlyUsed,
+        Self::Newest,
     ];
 
     /// For people.
@@ -298,6 +363,8 @@ impl Keep {
             Self::Unpullable => "unpullable",
             Self::AgeUnknown => "age unknown",
             Self::TooYoung => "too young",
+            Self::RecentlyUsed => "recently used",
+            Self::Newest => "newest",
         }
     }
 
@@ -313,6 +380,8 @@ impl Keep {
             Self::Unpullable => "unpullable",
             Self::AgeUnknown => "age_unknown",
             Self::TooYoung => "too_young",
+            Self::RecentlyUsed => "recently_used",
+            Self::Newest => "newest",
         }
     }
 }
@@ -348,7 +417,7 @@ mod tests {
 
     /// Reason and detail of the first image.
     fn verdict(inventory: &Inventory, policy: &Policy) -> (&'static str, String) {
-        match judge(&inventory.images[0], inventory, policy) {
+        match judge(&inventory.images[0], inventory, policy, &Newest::of(inventory, policy)) {
             Verdict::Keep(keep, detail) => (keep.key(), detail),
             Verdict::Remove(remove, detail) => (remove.key(), detail),
         }
@@ -377,14 +446,16 @@ mod tests {
             origins: Vec::new(),
             pulled_at: None,
             renamed_at: hours_ago(0),
+            last_used_at: hours_ago(1),
             ..used_image("quay.io/a/app:1")
         };
         let mut node = inventory(vec![every_rule_holds]);
         node.sandbox_image.names = references(&["quay.io/a/app:1"]);
         node.static_pods = vec![StaticPod { path: "/etc/kubernetes/manifests/a.yaml".into(), images: references(&["quay.io/a/app:1"]) }];
-        let mut policy = Policy { exclude: patterns(&["app"]), ..selecting(&[], &[]) };
+        let mut policy =
+            Policy { exclude: patterns(&["app"]), unused_for: Duration::from_hours(24), keep_newest: 1, ..selecting(&[], &[]) };
 
-        let lift: [fn(&mut Inventory, &mut Policy); 9] = [
+        let lift: [fn(&mut Inventory, &mut Policy); 11] = [
             |node, _| node.images[0].users.clear(),
             |node, _| node.sandbox_image.names = references(&["registry.k8s.io/pause:3.9"]),
             |node, _| node.static_pods.clear(),
@@ -394,6 +465,8 @@ mod tests {
             |_, policy| policy.keep_unpullable = false,
             |node, _| node.images[0].pulled_at = hours_ago(24),
             |node, _| node.images[0].renamed_at = None,
+            |node, _| node.images[0].last_used_at = hours_ago(24),
+            |_, policy| policy.keep_newest = 0,
         ];
         for (keep, lift) in Keep::ALL.iter().zip(lift) {
             assert_eq!(verdict(&node, &policy).0, keep.key());
@@ -405,8 +478,19 @@ mod tests {
     #[test]
     fn reasons_are_spelled_and_ordered_as_promised() {
         let keys: Vec<&str> = Keep::ALL.iter().map(|keep| keep.key()).collect();
-        let promised =
-            ["in_use", "sandbox_image", "static_pod", "pinned", "excluded", "not_selected", "unpullable", "age_unknown", "too_young"];
+        let promised = [
+            "in_use",
+            "sandbox_image",
+            "static_pod",
+            "pinned",
+            "excluded",
+            "not_selected",
+            "unpullable",
+            "age_unknown",
+            "too_young",
+            "recently_used",
+            "newest",
+        ];
         assert_eq!(keys, promised);
         assert!(Keep::ALL.is_sorted(), "the derived order is the order of the rules");
         for keep in Keep::ALL {
@@ -782,6 +866,59 @@ mod tests {
         for (pulled_at, expected) in [(Some(now()), "unused"), (future, "too_young"), (None, "age_unknown")] {
             assert_eq!(reason(&Image { pulled_at, ..image("quay.io/a/app:1") }, &policy), expected);
         }
+    }
+
+    #[test]
+    fn keeps_an_image_until_it_was_seen_unused_for_long_enough() {
+        let day = Policy { unused_for: Duration::from_hours(24), ..policy() };
+        for (first_seen_at, last_used_at, reason, detail) in [
+            (None, None, "recently_used", "not seen before, unused for 24 h is asked"),
+            (hours_ago(23), None, "recently_used", "first seen 23 h ago, unused for 24 h is asked"),
+            (hours_ago(24), None, "unused", "nothing uses it, pulled 24 h ago"),
+            (hours_ago(99), hours_ago(5), "recently_used", "last used 5 h ago, unused for 24 h is asked"),
+            (hours_ago(99), hours_ago(25), "unused", "nothing uses it, pulled 24 h ago"),
+            (
+                hours_ago(99),
+                Some(Timestamp::from_unix(now().unix() + 1)),
+                "recently_used",
+                "last used in the future, unused for 24 h is asked",
+            ),
+        ] {
+            let image = Image { first_seen_at, last_used_at, ..image("quay.io/a/app:1") };
+            assert_eq!(verdict(&inventory(vec![image.clone()]), &day), (reason, detail.into()));
+            assert_eq!(self::reason(&image, &policy()), "unused");
+        }
+    }
+
+    #[test]
+    fn keeps_the_newest_of_each_repository_by_pull_time_then_by_name() {
+        let pulled = |name, hours| Image { pulled_at: hours_ago(hours), ..image(name) };
+        let by_digest = format!("quay.io/a/app@{}", hash("by digest"));
+        let digest_only = Image { pulled_at: hours_ago(7), ..image_with(&[&by_digest]) };
+        let node = inventory(vec![
+            pulled("quay.io/a/app:1", 9),
+            Image { pulled_at: hours_ago(8), ..used_image("quay.io/a/app:2") },
+            Image { id: ImageId::of_config(&hash("by digest")), ..digest_only },
+            pulled("quay.io/a/web:1", 30),
+            pulled("quay.io/a/db:1", 20),
+            pulled("quay.io/a/db:2", 20),
+        ]);
+        let stays = |count: usize| -> Vec<&str> {
+            let policy = Policy { keep_newest: count, ..policy() };
+            let newest = Newest::of(&node, &policy);
+            node.images.iter().filter(|image| newest.0.contains_key(&image.id)).map(Image::display_name).collect()
+        };
+        assert!(stays(0).is_empty());
+        assert_eq!(stays(1), [by_digest.as_str(), "quay.io/a/web:1", "quay.io/a/db:2"]);
+        assert_eq!(stays(2), ["quay.io/a/app:2", &by_digest, "quay.io/a/web:1", "quay.io/a/db:1", "quay.io/a/db:2"]);
+        assert_eq!(stays(9).len(), 6);
+    }
+
+    #[test]
+    fn says_of_which_repository_an_image_is_the_newest() {
+        let node = inventory(vec![image("quay.io/a/app:1")]);
+        let expected = ("newest", "number 1 of quay.io/a/app by pull time".to_owned());
+        assert_eq!(verdict(&node, &Policy { keep_newest: 2, ..policy() }), expected);
     }
 
     /// An image with nothing but its bare ID.

@@ -30,6 +30,12 @@ impl Timestamp {
         self.0.checked_sub(earlier.0).map(Duration::from_secs)
     }
 
+    /// This point by a clock on which `then` is `now`.
+    #[must_use]
+    pub fn moved(self, then: Self, now: Self) -> Self {
+        Self(self.0.saturating_add(now.0).saturating_sub(then.0))
+    }
+
     /// This point less a span, not before 1970.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {

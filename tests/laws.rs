@@ -1,5 +1,6 @@
 //! The laws of judging, over generated nodes and policies: what must hold whatever a node looks like.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -100,14 +101,14 @@ prop_compose! {
         digests in prop::collection::btree_set(any_digest(), 1..3),
         parts in subsequence((0..=PARTS).collect::<Vec<_>>(), 0..4),
         pinned in rarely(Just("io.cri-containerd.pinned".to_owned())),
-        times in (any_time(), rarely(any_time()), select(vec![None, Some(at(NOW - HOUR)), Some(at(NOW - 24 * HOUR))])),
+        times in (any_time(), rarely(any_time()), select(vec![None, Some(at(NOW - HOUR)), Some(at(NOW - 24 * HOUR))]), any_time()),
         users in rarely(prop::collection::vec(any_user(), 1..3)),
         removal_begun in prop::bool::weighted(0.1),
     )(
         origins in any_origins(&names),
         image in Just((names, has_bare_id, digests, parts, pinned, times, users, removal_begun)),
     ) -> Image {
-        let (names, has_bare_id, digests, parts, pinned, (pulled_at, renamed_at, last_used_at), users, removal_begun) = image;
+        let (names, has_bare_id, digests, parts, pinned, (pulled_at, renamed_at, last_used_at, first_seen_at), users, removal_begun) = image;
         Image {
             id: ImageId::of_config(&digest(0)),
             references: names.into_iter().chain(has_bare_id.then(|| Reference::new(digest(0).as_str()))).collect(),
@@ -119,6 +120,7 @@ prop_compose! {
             pulled_at,
             pulled_at_source: pulled_at.map(|_| PulledAtSource::Blob),
             renamed_at: renamed_at.flatten(),
+            first_seen_at,
             last_used_at,
             origins,
             users: users.unwrap_or_default(),
@@ -168,6 +170,7 @@ prop_compose! {
                 tasks: None,
             },
             booted_at: starts.0,
+            boot_id: None,
             runtime_started_at: starts.1,
             sandbox_image: SandboxImage { names: sandbox, source: Some("containerd config dump".into()) },
             static_pods: pods.into_iter().enumerate().map(pod).collect(),
@@ -175,7 +178,8 @@ prop_compose! {
             unread_lists: Vec::new(),
             snapshotters: ["overlayfs".to_owned()].into(),
             images,
-            parts: parts.into_iter().map(|(bytes, held_elsewhere)| Part { bytes, held_elsewhere }).collect(),
+            parts: parts.into_iter().map(|(bytes, held_elsewhere)| Part { bytes, inodes: bytes / 100, held_elsewhere }).collect(),
+            root: None,
             disks: Vec::new(),
             gaps: Vec::new(),
         }
@@ -194,6 +198,8 @@ prop_compose! {
         include in any_patterns(2),
         exclude in rarely(any_patterns(2)),
         hours in select(vec![0, 1, 24, 720]),
+        unused_hours in select(vec![0, 0, 24]),
+        keep_newest in select(vec![0, 0, 1, 2]),
         keep_unpullable in any::<bool>(),
         safety in (select(vec![0, 1, 30]), any::<bool>()),
     ) -> Policy {
@@ -201,6 +207,9 @@ prop_compose! {
             selectors: Selectors { all, registries: registries.into_iter().map(str::to_owned).collect(), include },
             exclude: exclude.unwrap_or_default(),
             min_age: Duration::from_secs(hours * HOUR),
+            unused_for: Duration::from_secs(unused_hours * HOUR),
+            keep_newest,
+            target: None,
             keep_unpullable,
             min_uptime: Duration::from_secs(safety.0 * HOUR),
             allow_idle: safety.1,
@@ -381,9 +390,11 @@ proptest! {
     }
 
     #[test]
-    fn the_longest_unused_goes_first(node in any_inventory(), policy in any_policy()) {
+    fn the_longest_unused_goes_first_and_of_these_what_holds_most_alone(node in any_inventory(), policy in any_policy()) {
         let removals = Plan::new(&node, &policy).removals;
-        prop_assert!(removals.is_sorted_by_key(|removal| node.images[removal.position].last_used_at));
+        let alone = node.bytes_each_holds_alone();
+        let unused_since = |i: usize| node.images[i].unused_since(node.taken_at);
+        prop_assert!(removals.is_sorted_by_key(|removal| (unused_since(removal.position), Reverse(alone[removal.position]))));
     }
 
     #[test]
@@ -397,7 +408,8 @@ proptest! {
         prop_assert_eq!(plan.planned_bytes, freed.map(|part| part.bytes).sum::<u64>());
         let alone = node.bytes_each_holds_alone();
         prop_assert!(goes.iter().map(|&i| alone[i]).sum::<u64>() <= plan.planned_bytes);
-        prop_assert!(alone.iter().enumerate().all(|(i, &bytes)| bytes == node.bytes_held_alone(&[i])));
+        prop_assert!(alone.iter().enumerate().all(|(i, &bytes)| bytes == node.given_back_in_order(&[i])[0].bytes));
+        prop_assert_eq!(plan.removals.iter().map(|removal| removal.gives_back.bytes).sum::<u64>(), plan.planned_bytes);
     }
 
     #[test]
