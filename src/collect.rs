@@ -73,7 +73,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         let settings = scope.spawn(|| match found.kind {
             Kind::Containerd => collect_settings(probe.runner, found, &probe.wanted.trusted_dirs),
             Kind::CriO => crio::collect_settings(&found.config),
-            Kind::Docker => docker::collect_settings(),
+            Kind::Docker => docker::collect_settings(&found.config),
         });
         let listing = Listing::collect(probe);
         (join(settings), listing)
@@ -85,7 +85,8 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
     };
     let tasks = match found.kind {
         Kind::Containerd => Some(settings.tasks()),
-        Kind::CriO | Kind::Docker => None,
+        Kind::Docker => Some(docker::containers(&root)),
+        Kind::CriO => None,
     };
     let mut gaps = settings.gaps.clone();
     gaps.append(&mut facts.gaps);

@@ -74,7 +74,7 @@ pub struct Runtime {
     pub ctr: Option<PathBuf>,
     /// The `crictl` that is used.
     pub crictl: Option<PathBuf>,
-    /// The folder of what runs, where that is more than CRI shows; for the run alone, in no file.
+    /// The folder of containerd's tasks or docker's containers, which are more than CRI shows; for the run alone, in no file.
     #[serde(skip)]
     pub tasks: Option<PathBuf>,
 }

@@ -282,6 +282,20 @@ fn where_dockers_containers_can_not_be_read_all_images_stay() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn dockers_data_folder_is_where_its_configuration_says() -> Result<()> {
+    let machine = node(&[DOCKER])?;
+    docker(&machine)?;
+    machine.write("/etc/docker/daemon.json", r#"{"data-root": "/var/lib/elsewhere"}"#)?;
+    let gaps = |machine: &Machine| -> Result<String> {
+        Ok(machine.run(&["--dry-run", "--all", "--min-age", "0s", "--output", "json"])?.exits(0)?.json()?["gaps"].to_string())
+    };
+    assert!(gaps(&machine)?.contains("read /var/lib/elsewhere/containers"), "{}", gaps(&machine)?);
+    std::fs::rename(machine.path("/var/lib/docker")?, machine.path("/var/lib/elsewhere")?)?;
+    assert_eq!(gaps(&machine)?, "[]");
+    Ok(())
+}
+
 /// No container of it may be there at the moment, and then only cri-dockerd's own flag tells.
 #[test]
 fn the_image_that_cri_dockerd_makes_sandboxes_from_stays() -> Result<()> {

@@ -124,9 +124,9 @@ impl Users {
         }
     }
 
-    /// What docker, whose data folder is `root`, has made containers from, beside CRI too: none of its calls shows these.
-    pub fn add_containers_of_docker(&mut self, root: &Path, by_cri: &[CriContainer], index: &NameIndex) {
-        match docker::list_containers(root) {
+    /// What docker has made its containers from, which are in `folder`, beside CRI too: none of its calls shows these.
+    pub fn add_containers_of_docker(&mut self, folder: &Path, by_cri: &[CriContainer], index: &NameIndex) {
+        match docker::list_containers(folder) {
             Ok(containers) => {
                 for (id, image) in containers.iter().filter(|(id, _)| by_cri.iter().all(|container| container.id != *id)) {
                     let user = User { kind: UserKind::Container, id: id.clone(), pod: None };
@@ -189,7 +189,7 @@ impl Listing {
                     listed.containers.iter().map(|c| c.id.as_str()).chain(listed.sandboxes.iter().map(|s| s.id.as_str())).collect();
                 users.blind = users.blind.or(stranger(&list_tasks(&settings.tasks()), |name| known.contains(name)));
             }
-            Kind::Docker => users.add_containers_of_docker(root, &listed.containers, &index),
+            Kind::Docker => users.add_containers_of_docker(&docker::containers(root), &listed.containers, &index),
             Kind::CriO => {}
         }
         if let Some(why) = &users.blind {

@@ -103,9 +103,7 @@ impl Session<'_> {
         let (ctr, crictl) = (self.ctr(&runner, found), crictl(&runner, found));
         let execution = match (&ctr, &crictl) {
             (Some(ctr), _) => run(&CtrStore { ctr, inventory }, state),
-            (None, Some(crictl)) => {
-                run(&CrictlStore { crictl, kind: found.kind, daemon: found.daemon, data: &found.data, inventory }, state)
-            }
+            (None, Some(crictl)) => run(&CrictlStore { crictl, kind: found.kind, daemon: found.daemon, inventory }, state),
             (None, None) => Execution::default(),
         };
         bar.finish_and_clear();

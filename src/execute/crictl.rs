@@ -30,8 +30,6 @@ pub struct CrictlStore<'a> {
     pub kind: Kind,
     /// Its process, where it can be seen.
     pub daemon: Option<i32>,
-    /// Its data folder.
-    pub data: &'a Path,
     /// The facts the plan was made from.
     pub inventory: &'a Inventory,
 }
@@ -91,7 +89,7 @@ impl CrictlStore<'_> {
         let known: BTreeSet<&str> = self.inventory.images.iter().flat_map(|image| &image.users).map(|user| user.id.as_str()).collect();
         // Before the containers: what starts between the two is for the next look, not a stranger.
         let folder = self.inventory.runtime.tasks.as_deref();
-        let tasks = folder.map(list_tasks);
+        let tasks = folder.filter(|_| self.kind == Kind::Containerd).map(list_tasks);
         let containers = self.crictl.containers().context("list containers")?;
         let new: BTreeSet<String> = containers.iter().filter(|c| !known.contains(c.id.as_str())).map(|c| c.id.clone()).collect();
         let mut users = Users::default();
@@ -99,7 +97,7 @@ impl CrictlStore<'_> {
         users.add_volumes(self.crictl, &containers, &new, &index)?;
         match self.kind {
             Kind::Containerd => users.add_mounts(self.daemon, &index),
-            Kind::Docker => users.add_containers_of_docker(self.data, &containers, &index),
+            Kind::Docker => users.add_containers_of_docker(folder.unwrap_or(Path::new("")), &containers, &index),
             Kind::CriO => {}
         }
         if let (Some(folder), Some(tasks), None) = (folder, tasks, &users.blind) {
@@ -247,15 +245,10 @@ mod tests {
 
     /// What `asked` makes of the plan to remove A from `node`, with a runtime of this kind.
     fn on<T>(kind: Kind, node: &Inventory, fake: &Fake, asked: impl Fn(&CrictlStore, &Removal) -> T) -> T {
-        on_data(kind, Path::new("/nonexistent"), node, fake, asked)
-    }
-
-    /// The same, with that data folder.
-    fn on_data<T>(kind: Kind, data: &Path, node: &Inventory, fake: &Fake, asked: impl Fn(&CrictlStore, &Removal) -> T) -> T {
         let plan = Plan::new(node, &policy());
         let program = Program { path: "/fake/crictl".into(), prefix: None };
         let crictl = Crictl { runner: fake, program, socket: "/fake/sock".into() };
-        asked(&CrictlStore { crictl: &crictl, kind, daemon: Some(1), data, inventory: node }, &plan.removals[0])
+        asked(&CrictlStore { crictl: &crictl, kind, daemon: Some(1), inventory: node }, &plan.removals[0])
     }
 
     fn look(fake: &Fake) -> Result<Look> {
@@ -335,8 +328,11 @@ mod tests {
     #[test]
     fn spares_an_image_that_a_container_of_dockers_has_come_to_use_beside_cri() {
         let data = tempfile::tempdir().expect("a folder");
+        let node = node();
+        let runtime = Runtime { tasks: Some(data.path().join("containers")), ..node.runtime.clone() };
+        let node = Inventory { runtime, ..node };
         let check = || {
-            let look = on_data(Kind::Docker, data.path(), &node(), &unchanged(), |store, removal| store.look(&[removal], &[]));
+            let look = on(Kind::Docker, &node, &unchanged(), |store, removal| store.look(&[removal], &[]));
             look.expect("a look").checks[0].clone()
         };
         let blind = check();
