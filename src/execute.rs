@@ -236,13 +236,15 @@ impl<'a> Run<'a> {
     /// How many images the runtime was asked to take away.
     fn batch(&mut self, positions: &[usize]) -> usize {
         if self.removal_still_runs {
-            return self.fail(positions, "not tried: a removal before it still runs");
+            self.fail(positions, "not tried: a removal before it still runs");
+            return 0;
         }
         let removals: Vec<&Removal> = positions.iter().map(|&i| &self.plan.removals[i]).collect();
         let look = match self.executor.store.look(&removals, &self.unverified()) {
             Ok(look) => look,
             Err(error) => {
-                return self.fail(positions, &format!("not removed, as it can't be checked: {error:#}"));
+                self.fail(positions, &format!("not removed, as it can't be checked: {error:#}"));
+                return 0;
             }
         };
         self.close(&look.left);
@@ -293,12 +295,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// None of these was asked for.
-    fn fail(&mut self, positions: &[usize], why: &str) -> usize {
+    fn fail(&mut self, positions: &[usize], why: &str) {
         for &i in positions {
             self.settle(i, Outcome::Failed(why.to_owned()));
         }
-        0
     }
 
     fn settle(&mut self, position: usize, outcome: Outcome) {
