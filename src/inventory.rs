@@ -407,14 +407,12 @@ fn spellings(name: &str) -> Vec<String> {
 }
 
 impl Inventory {
-    /// Does anything tell which image the sandboxes are made from: the configuration, a pin, or a sandbox?
+    /// Does anything tell which image the sandboxes are made from, the configuration or a pin? A sandbox tells what it was made
+    /// from, not what the next one is.
     pub fn sandbox_image_is_known(&self) -> bool {
         // A configured name that leads to no image here (containerd's own default, say) tells nothing about this node.
         self.sandbox_image.names.iter().any(|name| self.images.iter().any(|image| image.is_named_by(name)))
-            || self.images.iter().any(|image| {
-                let pinned = image.pinned.is_some() && image.looks_like_a_sandbox_image();
-                pinned || image.users.iter().any(|user| user.kind == UserKind::Sandbox)
-            })
+            || self.images.iter().any(|image| image.pinned.is_some() && image.looks_like_a_sandbox_image())
     }
 
     /// What each of the images at `positions` gives back when they go one after the other: parts that nothing holds any more.

@@ -117,11 +117,13 @@ impl Reference {
         self.bare_id().is_some()
     }
 
-    /// Is it the name that `ctr images import` makes up for an image without one (`import-2026-11-24@sha256:…`)?
+    /// Is it the name that `ctr images import` makes up for an image without one (`import-2026-11-24@sha256:…`), which CRI lists
+    /// as one of Docker Hub's?
     pub fn is_made_up_by_import(&self) -> bool {
         let Some((name, _)) = self.0.split_once('@') else {
             return false;
         };
+        let name = name.strip_prefix("docker.io/library/").unwrap_or(name);
         let mut parts = name.strip_prefix("import-").unwrap_or_default().split('-');
         let mut digits = |n: usize| parts.next().is_some_and(|p| p.len() == n && p.bytes().all(|b| b.is_ascii_digit()));
         digits(4) && digits(2) && digits(2) && parts.next().is_none()
@@ -267,7 +269,8 @@ mod tests {
             (format!("import-2026-11-24@sha256:{HEX}"), true),
             (format!("import-2026-11@sha256:{HEX}"), false),
             ("import-2026-11-24:latest".into(), false),
-            (format!("docker.io/library/import-2026-11-24@sha256:{HEX}"), false),
+            (format!("docker.io/library/import-2026-11-24@sha256:{HEX}"), true),
+            (format!("quay.io/library/import-2026-11-24@sha256:{HEX}"), false),
         ] {
             assert_eq!(Reference::new(text.clone()).is_made_up_by_import(), made_up, "{text}");
         }

@@ -281,7 +281,11 @@ impl Begun {
     /// Is `image` what is left of this removal: fewer of its references and no others, its content not pulled since?
     fn was_cut_off(&self, image: &Image) -> bool {
         let left = removal_order(&image.references);
-        let pulled_since = image.pulled_at.is_some_and(|pulled| pulled > self.at);
+        let pulled_since = match image.pulled_at {
+            Some(pulled) => pulled > self.at,
+            // A pull gives a name; and where names go in our order, one that goes otherwise tells of somebody else.
+            None => !self.in_order && !left.is_empty(),
+        };
         let is_rest = if self.in_order { self.references.ends_with(&left) } else { left.iter().all(|name| self.references.contains(name)) };
         left.len() < self.references.len() && is_rest && !pulled_since
     }
@@ -471,7 +475,9 @@ mod tests {
     #[test]
     fn an_image_that_has_lost_every_name_to_a_removal_through_cri_is_finished() {
         let (image, state) = begun_by(false);
-        assert!(is_finished(&state, &Image { references: Vec::new(), ..image }));
+        for pulled_at in [image.pulled_at, None] {
+            assert!(is_finished(&state, &Image { references: Vec::new(), pulled_at, ..image.clone() }));
+        }
     }
 
     #[test]
@@ -501,14 +507,16 @@ mod tests {
 
     #[test]
     fn content_that_was_pulled_again_voids_a_cut_off_removal() {
-        let (image, state) = begun();
-        let references = removal_order(&image.references)[2..].to_vec();
-        for (pulled_at, finished) in [(Some(at(-1)), true), (Some(at(0)), true), (Some(at(1)), false), (None, true)] {
-            assert_eq!(
-                is_finished(&state, &Image { references: references.clone(), pulled_at, ..image.clone() }),
-                finished,
-                "{pulled_at:?}"
-            );
+        for in_order in [true, false] {
+            let (image, state) = begun_by(in_order);
+            let references = removal_order(&image.references)[2..].to_vec();
+            for (pulled_at, finished) in [(Some(at(-1)), true), (Some(at(0)), true), (Some(at(1)), false), (None, in_order)] {
+                assert_eq!(
+                    is_finished(&state, &Image { references: references.clone(), pulled_at, ..image.clone() }),
+                    finished,
+                    "{pulled_at:?} {in_order}"
+                );
+            }
         }
     }
 

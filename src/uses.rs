@@ -55,7 +55,7 @@ pub fn list_users(ctr: &Ctr, (containers, sandboxes): Containers, snapshotters: 
             continue;
         };
         if !info.snapshotter.is_empty() && !snapshots.contains_key(&info.snapshotter) {
-            let more = ctr.snapshots(&info.snapshotter).context("list snapshots")?;
+            let more = ctr.snapshots(&info.snapshotter).with_context(|| format!("list snapshots of {}", info.snapshotter))?;
             snapshots.insert(info.snapshotter.clone(), more);
         }
         homeless.push((container, info.snapshot_key));
@@ -67,7 +67,7 @@ pub fn list_users(ctr: &Ctr, (containers, sandboxes): Containers, snapshotters: 
 fn list_snapshots(ctr: &Ctr, snapshotters: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<Snapshot>>> {
     let default = BTreeSet::from([DEFAULT_SNAPSHOTTER.to_owned()]);
     let names = if snapshotters.is_empty() { &default } else { snapshotters };
-    names.iter().map(|name| Ok((name.clone(), ctr.snapshots(name).context("list snapshots")?))).collect()
+    names.iter().map(|name| Ok((name.clone(), ctr.snapshots(name).with_context(|| format!("list snapshots of {name}"))?))).collect()
 }
 
 fn containers_without_snapshot(containers: &[Container], snapshots: &BTreeMap<String, Vec<Snapshot>>) -> Vec<Container> {

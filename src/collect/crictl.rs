@@ -216,8 +216,12 @@ fn build_images(listed: &[CriImage], kind: Kind, root: &Path) -> (Vec<Image>, Ve
     let mut images = Vec::new();
     let mut parts = Vec::new();
     for own in listed {
-        let mut image = build_image(own);
+        let mut image = build_image(own, kind);
         image.pulled_at = pulled_at(&image, kind, root);
+        // containerd's store, which new versions of docker keep images in, makes up a digest for every name.
+        if kind == Kind::Docker && image.pulled_at.is_none() {
+            image.origins.clear();
+        }
         image.pulled_at_source = image.pulled_at.map(|_| PulledAtSource::Blob);
         image.parts.push(parts.len());
         parts.push(Part { bytes: own.size, ..Part::default() });
@@ -226,7 +230,7 @@ fn build_images(listed: &[CriImage], kind: Kind, root: &Path) -> (Vec<Image>, Ve
     (images, parts)
 }
 
-fn build_image(listed: &CriImage) -> Image {
+fn build_image(listed: &CriImage, kind: Kind) -> Image {
     let names: Vec<Reference> = listed.tags.iter().chain(&listed.digests).cloned().collect();
     let digests: BTreeSet<Digest> = listed.digests.iter().filter_map(|name| name.named()?.digest).collect();
     let mut image = Image {
@@ -242,7 +246,7 @@ fn build_image(listed: &CriImage) -> Image {
         renamed_at: None,
         first_seen_at: None,
         last_used_at: None,
-        origins: listed.digests.iter().filter_map(origin).collect(),
+        origins: listed.digests.iter().filter_map(|name| origin(name, kind)).collect(),
         users: Vec::new(),
         removal_begun: false,
     };
@@ -259,11 +263,12 @@ fn build_image(listed: &CriImage) -> Image {
 /// A registry that supplied an image, by a name with a digest; none where the name was cut at the colon of its port, as
 /// CRI-O does with images without a tag, or made up: `localhost` without a port is what podman and buildah call their own
 /// builds, and CRI-O lists those with digests too.
-fn origin(name: &Reference) -> Option<Origin> {
+fn origin(name: &Reference, kind: Kind) -> Option<Origin> {
     let named = name.named()?;
-    let is_cut = !name.as_str().contains('/') || name.is_made_up_by_import();
+    let is_cut = kind == Kind::CriO && !name.as_str().contains('/');
     let is_built_here = named.registry == "localhost";
-    (!is_cut && !is_built_here).then(|| Origin { host: named.host().to_owned(), repository: named.path.clone() })
+    (!is_cut && !name.is_made_up_by_import() && !is_built_here)
+        .then(|| Origin { host: named.host().to_owned(), repository: named.path.clone() })
 }
 
 /// The time of the file in which each runtime keeps the manifest or the record of an image.
@@ -375,15 +380,17 @@ mod tests {
     #[test]
     fn a_name_that_was_cut_at_a_port_or_made_up_tells_no_registry() {
         let digest = format!("sha256:{}", "ab".repeat(32));
-        for (name, expected) in [
-            (format!("127.0.0.1@{digest}"), None),
-            (format!("import-2026-11-24@{digest}"), None),
-            (format!("localhost/app@{digest}"), None),
-            (format!("localhost:5000/app@{digest}"), Some(("localhost", "app"))),
-            (format!("127.0.0.1:5000/cx/app@{digest}"), Some(("127.0.0.1", "cx/app"))),
-            (format!("quay.io/a/b@{digest}"), Some(("quay.io", "a/b"))),
+        for (kind, name, expected) in [
+            (Kind::CriO, format!("127.0.0.1@{digest}"), None),
+            (Kind::CriO, format!("import-2026-11-24@{digest}"), None),
+            (Kind::Containerd, format!("docker.io/library/import-2026-11-24@{digest}"), None),
+            (Kind::CriO, format!("localhost/app@{digest}"), None),
+            (Kind::CriO, format!("localhost:5000/app@{digest}"), Some(("localhost", "app"))),
+            (Kind::CriO, format!("127.0.0.1:5000/cx/app@{digest}"), Some(("127.0.0.1", "cx/app"))),
+            (Kind::CriO, format!("quay.io/a/b@{digest}"), Some(("quay.io", "a/b"))),
+            (Kind::Docker, format!("redis@{digest}"), Some(("docker.io", "library/redis"))),
         ] {
-            let origin = origin(&Reference::new(name.clone()));
+            let origin = origin(&Reference::new(name.clone()), kind);
             assert_eq!(origin.as_ref().map(|origin| (origin.host.as_str(), origin.repository.as_str())), expected, "{name}");
         }
     }

@@ -1,8 +1,8 @@
 //! Images taken away through `crictl`: CRI-O's, docker's, and containerd's where there is no `ctr`.
 //!
-//! By ID, which can't hit another image when a name moves, and takes all names away or none, but for docker: cri-dockerd takes
-//! one name after the other, and what is refused may have lost some. What the runtime refuses
-//! because something uses it was spared, not failed: CRI-O knows users that CRI doesn't show.
+//! By ID, which can't hit another image when a name moves. CRI-O takes all names away or none; containerd and cri-dockerd take one
+//! after the other, and what is cut off or refused may have lost some. What the runtime refuses because something uses it was
+//! spared, not failed: CRI-O knows users that CRI doesn't show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,8 +19,10 @@ use crate::runtime::Kind;
 use crate::runtime::crictl::{Complaints, CriImage, Crictl};
 
 /// What a runtime says of an image that something needs: containers/storage "image is in use by a container", CRI-O "the image
-/// is in use by"; docker (`daemon/images/image_delete.go`) the rest, the third of the last tag of an image in use.
-const REFUSALS: [&str; 4] = ["in use by", "being used by", "is using its referenced image", "has dependent child images"];
+/// is in use by"; docker (`daemon/images/image_delete.go`) the rest, the third of the last tag of an image in use. The
+/// last is containers/storage's of an image in a store that can only be read (`additionalimagestores`).
+const REFUSALS: [&str; 5] =
+    ["in use by", "being used by", "is using its referenced image", "has dependent child images", "identifier is not an image"];
 
 /// A runtime behind `crictl`.
 pub struct CrictlStore<'a> {
@@ -407,6 +409,7 @@ mod tests {
     fn what_is_refused_for_a_use_is_told_from_other_complaints() {
         for (complaint, said) in [
             ("image is in use by a container", Said::Refused("image is in use by a container".into())),
+            ("identifier is not an image", Said::Refused("identifier is not an image".into())),
             ("device busy", Said::Complaint("device busy".into())),
             ("no such image", Said::Missing),
         ] {

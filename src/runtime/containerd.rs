@@ -4,7 +4,7 @@
 //! else read from the file. What can't be told is a gap. Besides, where it keeps blobs, whose times tell of pulls.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +38,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Adds what an imported file says: its folders count, and its sandbox image stays besides the one before.
+    fn add(&mut self, imported: Self) {
+        self.root = imported.root.or(self.root.take());
+        self.state = imported.state.or(self.state.take());
+        self.snapshots.extend(imported.snapshots);
+        self.sandbox_image.names.extend(imported.sandbox_image.names);
+        self.sandbox_image.source = imported.sandbox_image.source.or(self.sandbox_image.source.take());
+        self.gaps.extend(imported.gaps);
+    }
+
     /// Folder of what runs, in it one for each namespace (`core/runtime/v2`, the same from 1.6 on).
     pub fn tasks(&self) -> PathBuf {
         self.state.as_deref().unwrap_or(Path::new("/run/containerd")).join("io.containerd.runtime.v2.task")
@@ -78,9 +88,38 @@ pub fn collect_settings(runner: &dyn Runner, found: &Found, trusted: &[PathBuf])
 fn read_file(config: &Path, no_dump: &anyhow::Error) -> Settings {
     let gap = |problem: String| Settings { gaps: vec![problem], ..Settings::default() };
     match fs::read_to_string(config) {
-        Ok(text) => parse(&text, &config.display().to_string()),
+        Ok(text) => {
+            let mut settings = parse(&text, &config.display().to_string());
+            for file in imports(&text, config) {
+                match fs::read_to_string(&file) {
+                    Ok(text) => settings.add(parse(&text, &file.display().to_string())),
+                    Err(error) => settings.gaps.push(format!("read containerd's configuration: {}: {error}", file.display())),
+                }
+            }
+            settings
+        }
         Err(error) => gap(format!("read containerd's configuration: {no_dump:#}; {}: {error}", config.display())),
     }
+}
+
+/// Files that the configuration imports, the ones that win last (containerd-config.toml(5)): a `*` stands in the name of a file.
+fn imports(text: &str, config: &Path) -> Vec<PathBuf> {
+    let table: Table = text.parse().unwrap_or_default();
+    let patterns = table.get("imports").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let found = |pattern: &str| {
+        let pattern = config.parent().unwrap_or(Path::new("/")).join(pattern);
+        let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((start, end)) = name.split_once('*') else {
+            return vec![pattern];
+        };
+        let entries = fs::read_dir(pattern.parent().unwrap_or(Path::new("/"))).into_iter().flatten().flatten().map(|entry| entry.path());
+        let fits =
+            |file: &PathBuf| file.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with(start) && name.ends_with(end));
+        let mut files: Vec<PathBuf> = entries.filter(fits).collect();
+        files.sort();
+        files
+    };
+    patterns.flat_map(found).collect()
 }
 
 fn dump(runner: &dyn Runner, program: Option<&Path>, config: &Path, trusted: &[PathBuf]) -> Result<String> {
@@ -196,5 +235,22 @@ mod tests {
         assert_eq!(line.config.as_deref(), Some(Path::new("/etc/c.toml")));
         assert_eq!(line.root.as_deref(), Some(Path::new("/data")));
         assert_eq!(line.state.as_deref(), Some(Path::new("/run/x")));
+    }
+
+    #[test]
+    fn follows_what_the_file_imports_where_there_is_no_dump() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("write");
+        write(
+            "config.toml",
+            "imports = [\"conf-*.toml\", \"other.toml\"]\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"a:1\"\n",
+        );
+        write("conf-2.toml", "root = \"/two\"\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"c:1\"\n");
+        write("conf-1.toml", "root = \"/one\"\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"b:1\"\n");
+        write("conf-1.toml.bak", "root = \"/three\"\n");
+        let settings = read_file(&folder.path().join("config.toml"), &anyhow::anyhow!("no dump"));
+        assert_eq!(settings.sandbox_image.names, ["a:1", "b:1", "c:1"].map(Reference::new));
+        assert_eq!(settings.root.as_deref(), Some(Path::new("/two")));
+        assert!(settings.gaps.len() == 1 && settings.gaps[0].contains("other.toml"), "{:?}", settings.gaps);
     }
 }

@@ -154,14 +154,15 @@ impl Crictl<'_> {
         }
         for id in missing {
             match answer(std::slice::from_ref(&id))? {
-                none if none.is_empty() => break,
+                none if none.is_empty() && listed()?.contains(&id) => break,
                 one => found.extend(one),
             }
         }
         Ok(found)
     }
 
-    /// Removes images by ID, which takes all their names away or none. Goes on after one that can't be removed.
+    /// Removes images by ID, with all their names; one that is cut off or refused may have lost some, but on CRI-O. Goes on after
+    /// one that can't be removed.
     pub fn remove(&self, ids: &[String]) -> Result<Complaints> {
         let output = self.start(CallKind::Removal, &["rmi"], ids)?;
         let mut complaints = Complaints::parse(&output.stderr);
@@ -213,9 +214,11 @@ impl Complaints {
         self.0.iter().flat_map(|line| line.split("\\n"))
     }
 
-    /// The last of all.
+    /// The last of all, without what a log line has around it.
     pub fn last(&self) -> Option<String> {
-        self.0.last().map(|line| printable(line))
+        let line = self.0.last()?;
+        let message = line.split_once("msg=\"").map_or(line.as_str(), |(_, message)| message.trim_end_matches('"'));
+        Some(printable(message))
     }
 }
 
@@ -536,6 +539,14 @@ mod tests {
             assert!(!complaints.is_missing(id));
         }
         assert_eq!(complaints.about("197866d8dee69deb05ed60a2b5e1ff291f3c9c1713ea6de826e5e50eb5172607"), None);
+    }
+
+    #[test]
+    fn a_complaint_is_told_without_the_log_line_around_it() {
+        for line in ["time=\"x\" level=error msg=\"rpc error: unavailable\"", "rpc error: unavailable"] {
+            assert_eq!(Complaints::parse(&format!("{line}\n")).last().as_deref(), Some("rpc error: unavailable"));
+        }
+        assert_eq!(Complaints::default().last(), None);
     }
 
     #[test]

@@ -188,7 +188,8 @@ fn a_pod_that_is_made_while_its_image_goes_comes_up(version: &'static str) -> Re
             let run = running.wait()?;
             let json = run.json()?;
             // It may have gone before the pod was made, or been taken up in time. What was pulled again between its removal and
-            // the look after it is still listed, and nothing tells that from a removal that did nothing.
+            // the look after it is still listed; where its blobs had not gone yet, nothing tells that from a removal that did
+            // nothing.
             let expected = match verdict(&json, &image).2 {
                 "removed" | "spared" | "gone" | "" => 0,
                 "failed" if error(&json, &image).starts_with("still listed: ") => 3,
