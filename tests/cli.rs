@@ -95,7 +95,7 @@ fn garbage_is_not_taken_for_a_table() {
         ("content ls", "list content: expected the columns DIGEST SIZE AGE LABELS, found: <html>502 Bad Gateway"),
         ("images ls", "list images: expected the columns REF"),
         ("containers ls", "list containers: expected the columns CONTAINER"),
-        ("snapshots ls", "list snapshots: expected the columns KEY"),
+        ("snapshots ls", "list snapshots of overlayfs: expected the columns KEY"),
     ] {
         let (_, run) = refused_at(command, "echo '<html>502 Bad Gateway'; exit 0");
         assert!(run.error().contains(what), "{run:?}");
