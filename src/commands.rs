@@ -332,7 +332,7 @@ impl Session<'_> {
 
     fn report(&self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, dry_run: bool) -> Report {
         let run = Run { dry_run, trigger: self.surroundings.trigger, started_at: self.started_at, finished_at: now() };
-        Report::new(inventory, plan, execution, &run)
+        Report::new(inventory, plan, execution, &run).limited_to(self.config.settings.pace().max_images, plan)
     }
 
     fn print(&self, report: &Report) -> Result<()> {
