@@ -1,4 +1,4 @@
-//! One function per verb: the only file that sees all stages, and where time enters.
+//! One function per verb, that of the clean-up in a file of its own: they alone see all stages, and time enters here.
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -335,7 +335,7 @@ impl Session<'_> {
 
     fn report(&self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, dry_run: bool) -> Report {
         let run = Run { dry_run, trigger: self.surroundings.trigger, started_at: self.started_at, finished_at: now() };
-        Report::new(inventory, plan, execution, &run)
+        Report::new(inventory, plan, execution, &run).limited_to(self.config.settings.pace().max_images, plan)
     }
 
     fn print(&self, report: &Report) -> Result<()> {

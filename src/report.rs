@@ -151,6 +151,8 @@ pub struct ImageReport {
     pub reason: &'static str,
     /// The reason for people.
     pub detail: String,
+    /// Its place among the removals, from 0; `None` where it stays.
+    pub removal_order: Option<usize>,
     /// What became of a planned removal; `None` before and without one.
     pub outcome: Option<&'static str>,
     /// Why a removal failed, was spared or not attempted.
@@ -169,7 +171,11 @@ pub struct Summary {
     pub planned_removals: usize,
     /// Bytes that go when all of them do.
     pub planned_bytes: u64,
-    /// How these are known, and those of each image.
+    /// So many of them are as many as one run does, within its target and limits.
+    pub expected_removals: usize,
+    /// Bytes that go with these.
+    pub expected_bytes: u64,
+    /// How bytes are known, these and those of each image.
     pub bytes_are: BytesAre,
     /// Images that we removed.
     pub removed: usize,
@@ -237,6 +243,9 @@ impl Report {
         for ((image, verdict), reclaimable) in inventory.images.iter().zip(&plan.verdicts).zip(alone) {
             images.push(ImageReport::new(image, verdict, reclaimable));
         }
+        for (order, removal) in plan.removals.iter().enumerate() {
+            images[removal.position].removal_order = Some(order);
+        }
         for (removal, outcome) in plan.removals.iter().zip(execution.into_iter().flat_map(|e| &e.outcomes)) {
             images[removal.position].outcome = Some(outcome.key());
             images[removal.position].error = outcome.explanation();
@@ -260,15 +269,14 @@ impl Report {
             gaps: inventory.gaps.iter().chain(execution.into_iter().flat_map(|e| &e.gaps)).cloned().collect(),
         }
     }
-}
 
-impl Report {
-    /// How many of the planned removals a run would do, and the bytes that they give back.
-    pub fn expected(&self) -> (usize, u64) {
-        match &self.target {
-            Some(target) => (target.needed_removals, target.needed_bytes),
-            None => (self.summary.planned_removals, self.summary.planned_bytes),
-        }
+    /// The same of a run that does at most so many of the removals.
+    #[must_use]
+    pub fn limited_to(mut self, most: Option<usize>, plan: &Plan) -> Self {
+        let expected = self.summary.expected_removals.min(most.unwrap_or(usize::MAX));
+        self.summary.expected_removals = expected;
+        self.summary.expected_bytes = plan.bytes_of_first(expected);
+        self
     }
 }
 
@@ -374,6 +382,7 @@ impl ImageReport {
             verdict: word,
             reason,
             detail: detail.clone(),
+            removal_order: None,
             outcome: None,
             error: None,
         }
@@ -382,11 +391,14 @@ impl ImageReport {
 
 impl Summary {
     fn new(inventory: &Inventory, plan: &Plan, execution: Option<&Execution>) -> Self {
+        let expected = plan.expected(inventory);
         let mut summary = Self {
             images: plan.verdicts.len(),
             kept: Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect(),
             planned_removals: plan.removals.len(),
             planned_bytes: plan.planned_bytes,
+            expected_removals: expected,
+            expected_bytes: plan.bytes_of_first(expected),
             bytes_are: inventory.bytes_are(),
             reclaimed_bytes: execution.map_or(0, |e| e.reclaimed_bytes),
             ..Self::default()
@@ -587,10 +599,10 @@ mod tests {
         assert_keys(&json, top, "refusals target");
         assert_keys(&json["runtime"], "name version endpoint ctr crictl", "namespace");
         let image = "id references digests size_bytes reclaimable_bytes pulled_at pulled_at_source last_used_at users verdict reason detail outcome error";
-        assert_keys(&json["images"][0], image, "");
+        assert_keys(&json["images"][0], image, "removal_order");
         assert_keys(&json["images"][0]["users"][0], "kind id pod", "");
         let summary = "images kept planned_removals planned_bytes removed failed reclaimed_bytes";
-        assert_keys(&json["summary"], summary, "gone spared not_attempted bytes_are");
+        assert_keys(&json["summary"], summary, "gone spared not_attempted bytes_are expected_removals expected_bytes");
         assert_keys(&json["disks"][0], "path before after", "holds");
         for moment in ["before", "after"] {
             assert_keys(&json["disks"][0][moment], "used_bytes total_bytes used_inodes total_inodes", "available_bytes");
@@ -612,6 +624,9 @@ mod tests {
             ("/images/0/pulled_at", json!("2026-11-17T11:06:40Z")),
             ("/images/0/pulled_at_source", json!("blob")),
             ("/images/0/users/0/kind", json!("container")),
+            ("/images/0/removal_order", Value::Null),
+            ("/images/4/removal_order", json!(0)),
+            ("/images/1/removal_order", json!(2)),
             ("/images/0/outcome", Value::Null),
             ("/disks/0/after", Value::Null),
             ("/memory", Value::Null),
@@ -672,9 +687,13 @@ mod tests {
         assert_eq!((target.high_threshold, target.low_threshold, target.free_bytes), (Some(80), Some(50), None));
         assert_eq!((target.is_due, target.is_met, target.missing_bytes, target.missing_inodes), (true, false, 40, 0));
         assert_eq!((target.needed_removals, target.needed_bytes), (3, 35), "all of them are not enough");
+        let summary = Report::new(&node, &plan, None, &run(true)).limited_to(Some(2), &plan).summary;
+        assert_eq!((summary.planned_removals, summary.expected_removals, summary.expected_bytes), (3, 2, 30));
         let few = Plan { target: Some(Target { high: Some(80), low: Some(65), free_bytes: None }), ..plan };
-        let target = Report::new(&node, &few, None, &run(true)).target.expect("a target");
+        let report = Report::new(&node, &few, None, &run(true)).limited_to(Some(9), &few);
+        let target = report.target.expect("a target");
         assert_eq!((target.missing_bytes, target.needed_removals, target.needed_bytes), (25, 2, 30));
+        assert_eq!((report.summary.expected_removals, report.summary.expected_bytes), (2, 30));
     }
 
     #[test]

@@ -629,13 +629,16 @@ const PROMISED: &str = r#"
  "disks": [{"path": "…", "before": {"used_bytes": 0, "total_bytes": 0, "used_inodes": 0, "total_inodes": 0}, "after": {}}],
  "memory": null, "gaps": []}"#;
 /// Keys that came since; a version of the form may gain keys.
-const ADDED: [&str; 9] = [
+const ADDED: [&str; 12] = [
     "/refusals",
     "/runtime/namespace",
     "/summary/gone",
     "/summary/spared",
     "/summary/not_attempted",
+    "/images/*/removal_order",
     "/summary/bytes_are",
+    "/summary/expected_removals",
+    "/summary/expected_bytes",
     "/disks/*/holds",
     "/disks/*/before/available_bytes",
     "/target",

@@ -123,8 +123,9 @@ impl Session<'_> {
 
     /// Asks on the terminal; a signal is an answer too.
     fn ask(&self, report: &Report) -> Result<bool> {
-        let (removals, bytes) = report.expected();
-        let question = format!("Remove {removals} images, {}? [y/N] ", text::amount(bytes, report.summary.bytes_are));
+        let summary = &report.summary;
+        let amount = text::amount(summary.expected_bytes, summary.bytes_are);
+        let question = format!("Remove {} images, {amount}? [y/N] ", summary.expected_removals);
         io::stderr().write_all(question.as_bytes()).context("ask")?;
         let stdin = io::stdin();
         loop {

@@ -51,8 +51,16 @@ pub fn render_report(report: &Report, look: Look) -> String {
     let mut text = heading(report, look);
     let age = |at: Option<Timestamp>| at.and_then(|at| report.started_at.since(at)).map_or("?".into(), human_span);
     let (going, staying): (Vec<&ImageReport>, Vec<&ImageReport>) = report.images.iter().partition(|image| image.verdict == "remove");
-    let mut going_rows: Vec<Row> = going.iter().map(|image| row(image, age(image.pulled_at), look)).collect();
-    going_rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
+    let is_later = |image: &&&ImageReport| match image.outcome {
+        Some(outcome) => outcome == "not_attempted",
+        None => image.removal_order >= Some(report.summary.expected_removals),
+    };
+    let (later, going): (Vec<&ImageReport>, Vec<&ImageReport>) = going.iter().partition(is_later);
+    let by_size = |images: &[&ImageReport]| {
+        let mut rows: Vec<Row> = images.iter().map(|image| row(image, age(image.pulled_at), look)).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
+        rows
+    };
     let mut staying = staying;
     let rank = |image: &ImageReport| Keep::ALL.iter().position(|keep| keep.key() == image.reason);
     staying.sort_by(|a, b| (rank(a), &a.name).cmp(&(rank(b), &b.name)));
@@ -60,10 +68,9 @@ pub fn render_report(report: &Report, look: Look) -> String {
     let title = match going.iter().any(|image| image.outcome.is_some()) {
         true if going.iter().all(|image| image.outcome == Some("removed")) => "REMOVED",
         true => "WAS TO BE REMOVED",
-        false if is_undue(report) => "COULD GO",
         false => "TO REMOVE",
     };
-    table(&mut text, title, &going_rows, &staying_rows, look);
+    table(&mut text, &[(title, by_size(&going)), ("COULD GO", by_size(&later)), ("KEPT", staying_rows)], look);
     totals(&mut text, report, look);
     text
 }
@@ -130,14 +137,14 @@ fn middle(name: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
-fn table(text: &mut String, title: &str, going: &[Row], staying: &[Row], look: Look) {
-    let widest = |cell: fn(&Row) -> usize| going.iter().chain(staying).map(cell).max().unwrap_or(0);
+fn table(text: &mut String, parts: &[(&str, Vec<Row>)], look: Look) {
+    let widest = |cell: fn(&Row) -> usize| parts.iter().flat_map(|(_, rows)| rows).map(cell).max().unwrap_or(0);
     let age = widest(|row| measure_text_width(&row.age)).max(6);
     let why = widest(|row| measure_text_width(&row.why)).min(WHY);
     // A mark, a size of ten, and the blanks between the columns.
     let room = look.width.saturating_sub(2 + 1 + 10 + 1 + age + 1 + 1 + why);
     let name = widest(|row| measure_text_width(&row.name) + row.more.len()).min(room.max(SHORT_NAME)).max(20);
-    for (title, rows) in [(title, going), ("KEPT", staying)] {
+    for (title, rows) in parts {
         if rows.is_empty() {
             continue;
         }
@@ -186,11 +193,12 @@ fn totals(text: &mut String, report: &Report, look: Look) {
             not_done(summary)
         );
     } else {
-        let (removals, bytes) = report.expected();
-        let planned = format!("Would remove {removals} of {} images", summary.images);
+        let planned = format!("Would remove {} of {} images", summary.expected_removals, summary.images);
+        let wanted = report.target.as_ref().map_or(summary.planned_removals, |target| target.needed_removals);
+        let limit = if summary.expected_removals < wanted { ", as many as a run may" } else { "" };
         let until =
             report.target.as_ref().map_or_else(String::new, |target| format!(", until each image file system is {}", target.ends_when()));
-        _ = writeln!(text, "{}{until}, giving back {}.", bold(planned), amount(bytes, summary.bytes_are));
+        _ = writeln!(text, "{}{limit}{until}, giving back {}.", bold(planned), amount(summary.expected_bytes, summary.bytes_are));
     }
     if let Some(target) = report.target.as_ref().filter(|target| target.is_due) {
         let is_over = done || (summary.planned_removals == 0 && !report.dry_run);
@@ -214,10 +222,6 @@ fn totals(text: &mut String, report: &Report, look: Look) {
     }
 }
 
-fn is_undue(report: &Report) -> bool {
-    report.target.as_ref().is_some_and(|target| !target.is_due)
-}
-
 /// How far it got or will get, and what stands in the way.
 fn target_words(target: &TargetReport, is_over: bool, look: Look) -> String {
     let yellow = |words: &str| look.paint(&Style::new().yellow(), words);
@@ -225,24 +229,25 @@ fn target_words(target: &TargetReport, is_over: bool, look: Look) -> String {
         none if none.is_empty() => "nothing is left that is an image".into(),
         some => format!("in the way are {some}, which hold {}", human_bytes(target.in_the_way_bytes)),
     };
+    let ends = target.ends_when();
     match (target.is_met, is_over) {
-        (true, _) => format!("{}: each image file system is {}.", look.bold("Target met"), target.ends_when()),
+        (true, _) => format!("{}: each image file system is {ends}.", look.bold("Target met")),
         (false, true) => {
-            let ends = target.ends_when();
-            format!("{} {} until each image file system is {ends}; {in_the_way}.", yellow("target not met:"), missing(target))
+            let missing = missing(target, " more");
+            format!("{} {missing} until each image file system is {ends}; {in_the_way}.", yellow("target not met:"))
         }
         (false, false) if target.needed_bytes < target.missing_bytes || target.needed_inodes < target.missing_inodes => {
-            format!("{} {}, and {in_the_way}.", yellow("not enough for the target:"), missing(target))
+            format!("{} {}, and {in_the_way}.", yellow("not enough for the target:"), missing(target, ""))
         }
-        (false, false) => format!("Until then {}.", missing(target)),
+        (false, false) => format!("Until then {}.", missing(target, "")),
     }
 }
 
 /// A file system that can't be measured any more lacks nothing that can be told.
-fn missing(target: &TargetReport) -> String {
+fn missing(target: &TargetReport, more: &str) -> String {
     match target.missing() {
         none if none.is_empty() => "it can't be told what has to come free".into(),
-        some => format!("{some} more have to come free"),
+        some => format!("{some}{more} have to come free"),
     }
 }
 
@@ -420,6 +425,21 @@ mod tests {
     }
 
     #[test]
+    fn says_that_a_run_may_not_do_all_of_it() {
+        let node = inventory(vec![image("quay.io/a/a:1"), image("quay.io/a/b:1"), used_image("quay.io/a/c:1")]);
+        let plan = Plan::new(&node, &policy());
+        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now() };
+        let report = |most| Report::new(&node, &plan, None, &run).limited_to(most, &plan);
+        for (most, words) in
+            [(Some(1), "Would remove 1 of 3 images, as many as a run may, giving"), (Some(2), "Would remove 2 of 3 images, giving")]
+        {
+            let text = render_report(&report(most), Look { colors: false, width: 200 });
+            assert!(text.contains(words), "{text}");
+            assert_eq!(text.contains("  COULD GO "), most == Some(1), "{text}");
+        }
+    }
+
+    #[test]
     fn says_that_there_is_nothing_to_do_below_the_mark() {
         for outcomes in [None, Some(vec![Outcome::NotAttempted(NotAttempted::TargetMet); 2])] {
             let totals = totals_of(790, "containerd", outcomes);
@@ -437,14 +457,14 @@ mod tests {
             (
                 801,
                 None,
-                [format!("Would remove 2 of 3 images, {until}, giving back about 30 B."), "Until then 21 B more have to come free.".into()],
+                [format!("Would remove 2 of 3 images, {until}, giving back about 30 B."), "Until then 21 B have to come free.".into()],
             ),
             (
                 900,
                 None,
                 [
                     format!("Would remove 2 of 3 images, {until}, giving back about 30 B."),
-                    "not enough for the target: 120 B more have to come free, and in the way are 1 in use, which hold 30 B.".into(),
+                    "not enough for the target: 120 B have to come free, and in the way are 1 in use, which hold 30 B.".into(),
                 ],
             ),
             (
