@@ -387,7 +387,7 @@ impl Session<'_> {
     }
 
     fn report(&self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, dry_run: bool) -> Report {
-        let run = Run { dry_run, trigger: self.surroundings.trigger, started_at: self.started_at, finished_at: now() };
+        let run = Run { dry_run, trigger: self.surroundings.trigger, started_at: self.started_at, finished_at: now(), memory: None };
         Report::new(inventory, plan, execution, &run)
     }
 

@@ -15,6 +15,7 @@ pub mod units;
 pub mod disk;
 pub mod files;
 pub mod kubelet;
+pub mod memory;
 pub mod pace;
 pub mod process;
 pub mod runtime;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::inventory::{Disk, DiskUsage, Image, Inventory, PulledAtSource, Runtime, SCHEMA_VERSION, User};
 use crate::plan::Plan;
@@ -73,6 +73,8 @@ pub struct Run {
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
+    /// The memory step, where one was asked for.
+    pub memory: Option<MemoryReport>,
 }
 
 /// Who started a run.
@@ -102,8 +104,8 @@ pub struct Report {
     pub dry_run: bool,
     /// Who started it.
     pub trigger: Trigger,
-    /// The runtime.
-    pub runtime: Runtime,
+    /// The runtime; `None` where images were left out of it.
+    pub runtime: Option<Runtime>,
     /// Why the plan may not be carried out; empty for an ordinary run.
     pub refusals: Vec<String>,
     /// Every image with its verdict.
@@ -114,8 +116,8 @@ pub struct Report {
     pub disks: Vec<DiskReport>,
     /// How full they may be, where that was asked.
     pub target: Option<TargetReport>,
-    /// The memory step; none yet.
-    pub memory: Option<()>,
+    /// The memory step, where one was asked for.
+    pub memory: Option<MemoryReport>,
     /// Facts that could not be gathered.
     pub gaps: Vec<String>,
 }
@@ -162,7 +164,7 @@ pub struct Summary {
     /// All images.
     pub images: usize,
     /// Kept images by reason.
-    pub kept: BTreeMap<&'static str, usize>,
+    pub kept: BTreeMap<String, usize>,
     /// Images the plan removes.
     pub planned_removals: usize,
     /// Bytes that go when all of them do.
@@ -207,7 +209,106 @@ pub struct DiskReport {
     pub after: Option<DiskUsage>,
 }
 
+/// Which caches the kernel drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    /// Pages of files.
+    #[serde(rename = "pagecache")]
+    Pages,
+    /// Directory entries and inodes.
+    Slab,
+    /// Both.
+    All,
+}
+
+/// The memory step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryReport {
+    /// What the kernel is told to drop.
+    pub drop_caches: Option<Cache>,
+    /// What one cgroup is asked for.
+    pub reclaim: Option<ReclaimReport>,
+    /// How the memory was before.
+    pub before: Option<MemoryUsage>,
+    /// And afterwards; `None` where nothing was done.
+    pub after: Option<MemoryUsage>,
+    /// Growth of free memory, or what the cgroup holds less.
+    pub given_back_bytes: u64,
+    /// What came of it; `None` before.
+    pub outcome: Option<MemoryOutcome>,
+    /// Why it failed or was skipped.
+    pub error: Option<String>,
+}
+
+/// What came of the memory step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryOutcome {
+    /// Done, however much came of it.
+    Done,
+    /// Its condition didn't hold, or the run was interrupted.
+    Skipped,
+    /// Some of it could not be done.
+    Failed,
+}
+
+/// What one cgroup is asked to give back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReclaimReport {
+    /// Below the root of the hierarchy.
+    pub cgroup: String,
+    /// So much is asked for.
+    pub asked_bytes: u64,
+    /// So much less it holds.
+    pub given_back_bytes: u64,
+}
+
+/// Figures of `/proc/meminfo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryUsage {
+    /// All there is.
+    pub total_bytes: u64,
+    /// Used for nothing at all.
+    pub free_bytes: u64,
+    /// What programs can have without swapping, most of the caches included.
+    pub available_bytes: u64,
+    /// Pages of files, without those that lie in memory alone.
+    pub cached_bytes: u64,
+    /// Directory entries, inodes and the like.
+    pub reclaimable_slab_bytes: u64,
+}
+
+impl MemoryReport {
+    /// Did some of it fail?
+    pub fn has_failed(&self) -> bool {
+        self.outcome == Some(MemoryOutcome::Failed)
+    }
+}
+
 impl Report {
+    /// The report of a run that left the images out.
+    pub fn without_images(node: String, run: Run) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION"),
+            node,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            dry_run: run.dry_run,
+            trigger: run.trigger,
+            runtime: None,
+            refusals: Vec::new(),
+            images: Vec::new(),
+            summary: Summary { kept: none_kept(), ..Summary::default() },
+            disks: Vec::new(),
+            target: None,
+            memory: run.memory,
+            gaps: Vec::new(),
+        }
+    }
+
     /// The report of a plan, carried out or not.
     pub fn new(inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, run: &Run) -> Self {
         let mut images: Vec<ImageReport> = Vec::with_capacity(inventory.images.len());
@@ -228,7 +329,7 @@ impl Report {
             finished_at: run.finished_at,
             dry_run: run.dry_run,
             trigger: run.trigger,
-            runtime: inventory.runtime.clone(),
+            runtime: Some(inventory.runtime.clone()),
             refusals: plan.refusals.iter().map(|refusal| refusal.words().0).collect(),
             images,
             summary,
@@ -240,7 +341,7 @@ impl Report {
                 is_due: plan.is_due,
                 is_met: target.is_met(execution.map_or(&inventory.disks, |execution| &execution.disks)),
             }),
-            memory: None,
+            memory: run.memory.clone(),
             gaps: inventory.gaps.iter().chain(execution.into_iter().flat_map(|e| &e.gaps)).cloned().collect(),
         }
     }
@@ -250,6 +351,10 @@ fn disks(inventory: &Inventory, execution: Option<&Execution>) -> Vec<DiskReport
     let after = |path: &std::path::Path| execution?.disks.iter().find(|disk| disk.path == path).map(|disk| disk.usage);
     let report = |disk: &Disk| DiskReport { path: disk.path.clone(), before: disk.usage, after: after(&disk.path) };
     inventory.disks.iter().map(report).collect()
+}
+
+fn none_kept() -> BTreeMap<String, usize> {
+    Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect()
 }
 
 impl ImageReport {
@@ -282,7 +387,7 @@ impl Summary {
     fn new(plan: &Plan, execution: Option<&Execution>) -> Self {
         let mut summary = Self {
             images: plan.verdicts.len(),
-            kept: Keep::ALL.iter().map(|keep| (keep.key(), 0)).collect(),
+            kept: none_kept(),
             planned_removals: plan.removals.len(),
             planned_bytes: plan.planned_bytes,
             reclaimed_bytes: execution.map_or(0, |e| e.reclaimed_bytes),
@@ -290,7 +395,7 @@ impl Summary {
         };
         for verdict in &plan.verdicts {
             match verdict {
-                Verdict::Keep(reason, _) => *summary.kept.entry(reason.key()).or_default() += 1,
+                Verdict::Keep(reason, _) => *summary.kept.entry(reason.key().to_owned()).or_default() += 1,
                 Verdict::Remove(..) => {}
             }
         }
@@ -338,11 +443,11 @@ mod tests {
     use crate::policy::Policy;
 
     fn run(dry_run: bool) -> Run {
-        Run { dry_run, trigger: Trigger::Timer, started_at: now(), finished_at: Timestamp::from_unix(now().unix() + 7) }
+        Run { dry_run, trigger: Trigger::Timer, started_at: now(), finished_at: Timestamp::from_unix(now().unix() + 7), memory: None }
     }
 
     fn disk(used_bytes: u64) -> Disk {
-        let usage = DiskUsage { used_bytes, total_bytes: 100, used_inodes: 1, total_inodes: 9, available_bytes: None };
+        let usage = DiskUsage { used_bytes, total_bytes: 100, used_inodes: 1, total_inodes: 9, available_bytes: Some(100 - used_bytes) };
         Disk { path: "/var/lib/containerd".into(), usage }
     }
 
@@ -445,7 +550,7 @@ mod tests {
     #[test]
     fn the_summary_lists_each_keep_rule_also_with_nothing_kept() {
         let kept = report(&inventory(Vec::new()), None).summary.kept;
-        assert_eq!(kept, Keep::ALL.iter().map(|keep| (keep.key(), 0)).collect());
+        assert_eq!(kept, Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect());
         let kept = report(&node(), None).summary.kept;
         assert_eq!((kept["in_use"], kept["unpullable"], kept["pinned"]), (1, 1, 0));
     }

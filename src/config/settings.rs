@@ -212,6 +212,16 @@ impl Settings {
         }
     }
 
+    /// The memory step these settings ask for.
+    pub fn memory(&self) -> crate::memory::Wish {
+        crate::memory::Wish {
+            drop_caches: self.memory.drop_caches.as_ref().map(|caches| caches.0),
+            reclaim: self.memory.reclaim.as_ref().map(|size| size.0),
+            cgroup: self.memory.cgroup.to_string(),
+            when_available_below: self.memory.when_available_below.map(|percent| percent.0),
+        }
+    }
+
     fn target(&self) -> Option<Target> {
         let DiskKeys { high_threshold, low_threshold, free_bytes } = &self.disk;
         let high = high_threshold.map(|percent| percent.0);

@@ -10,6 +10,7 @@ use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::reference::Reference;
+use crate::report::Cache;
 use crate::runtime::{Choice, Kind};
 
 /// A value that is written as a text and checked when it is read.
@@ -211,17 +212,6 @@ impl<'de> Deserialize<'de> for Percent {
         };
         text.parse().map_err(serde::de::Error::custom)
     }
-}
-
-/// What the kernel is told to drop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cache {
-    /// Pages of files.
-    Pages,
-    /// Directory entries and inodes.
-    Slab,
-    /// Both.
-    All,
 }
 
 /// Where metrics go.

@@ -337,7 +337,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let record = root.path().join("overlay-images").join(image(A).id.hex());
         fs::create_dir_all(&record).expect("CRI-O's record of it");
-        let usage = DiskUsage { used_bytes: 1, total_bytes: 2, used_inodes: 1, total_inodes: 2 };
+        let usage = DiskUsage { used_bytes: 1, total_bytes: 2, used_inodes: 1, total_inodes: 2, available_bytes: None };
         let node = Inventory { disks: vec![Disk { path: root.path().to_owned(), usage }], ..node() };
         let check = || on(Kind::CriO, &node, &unchanged(), |store, removal| store.look(&[removal], &[])).expect("a look").checks[0].clone();
         assert_eq!(check(), changed("was pulled again"));

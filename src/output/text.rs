@@ -8,9 +8,9 @@ use std::time::Duration;
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
 use crate::config::Config;
-use crate::inventory::{DiskUsage, Image, Inventory};
+use crate::inventory::{DiskUsage, Image, Inventory, Runtime};
 use crate::policy::{Keep, since_what};
-use crate::report::{ImageReport, Report, Summary};
+use crate::report::{Cache, ImageReport, MemoryOutcome, MemoryReport, MemoryUsage, Report, Summary};
 use crate::units::printable;
 use crate::units::{Timestamp, human_bytes, human_span};
 
@@ -72,12 +72,16 @@ fn heading(report: &Report, look: Look) -> String {
     let what = match (report.dry_run, done || report.summary.planned_removals == 0) {
         (true, _) => "dry run, nothing is changed",
         (false, false) => "the plan, nothing is changed yet",
+        (false, true) if report.runtime.is_none() => "memory alone",
         (false, true) => "clean-up",
     };
-    let runtime = &report.runtime;
+    let place = report.runtime.as_ref().map_or(String::new(), |runtime| format!("{}\n", look.dim(&place(runtime))));
+    format!("{} · {what}\n{place}\n", look.bold(&format!("nuke-images on {}", printable(&report.node))))
+}
+
+fn place(runtime: &Runtime) -> String {
     let place = [&format!("{} {}", runtime.name, runtime.version), &runtime.endpoint, &runtime.namespace];
-    let place = printable(&place.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" · "));
-    format!("{} · {what}\n{}\n\n", look.bold(&format!("nuke-images on {}", printable(&report.node))), look.dim(&place))
+    printable(&place.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" · "))
 }
 
 struct Row {
@@ -166,7 +170,9 @@ fn totals(text: &mut String, report: &Report, look: Look) {
     let summary = &report.summary;
     let done = report.images.iter().any(|image| image.outcome.is_some());
     let bold = |words: String| look.bold(&words);
-    if summary.planned_removals == 0 {
+    if report.runtime.is_none() {
+        // Nothing was to be told of images.
+    } else if summary.planned_removals == 0 {
         _ = writeln!(text, "{}: {}.", bold("Nothing to remove".into()), of_images(summary));
     } else if done {
         _ = writeln!(
@@ -188,6 +194,7 @@ fn totals(text: &mut String, report: &Report, look: Look) {
         let after = disk.after.unwrap_or(disk.before);
         _ = writeln!(text, "{} {}", disk_bar(disk.before, after, look), look.dim(&printable(&disk.path.display().to_string())));
     }
+    report.memory.iter().for_each(|memory| text.push_str(&memory_lines(memory, look)));
     for refusal in &report.refusals {
         _ = writeln!(text, "{} {refusal}", look.paint(&Style::new().yellow(), "would be refused:"));
     }
@@ -221,16 +228,65 @@ fn kept_by_rule(summary: &Summary) -> String {
     words.join(" · ")
 }
 
-/// `[███████░░░░░] 62 % → 48 % of 40 GiB`.
+/// `Disk [███████░░░░░] 62 % → 48 % of 40 GiB`.
 fn disk_bar(before: DiskUsage, after: DiskUsage, look: Look) -> String {
-    let share = |usage: DiskUsage, of: u64| usage.used_bytes.saturating_mul(of).checked_div(usage.total_bytes).unwrap_or(0);
-    let cells = |usage| usize::try_from(share(usage, BAR as u64)).unwrap_or(BAR).min(BAR);
+    bar("Disk", before.used_bytes, after.used_bytes, before.total_bytes, look)
+}
+
+fn bar(what: &str, before: u64, after: u64, total: u64, look: Look) -> String {
+    let share = |used: u64, of: u64| used.saturating_mul(of).checked_div(total).unwrap_or(0);
+    let cells = |used| usize::try_from(share(used, BAR as u64)).unwrap_or(BAR).min(BAR);
     let (full, was) = (cells(after), cells(before).max(cells(after)));
     let freed = look.paint(&Style::new().green(), &"▒".repeat(was - full));
     let bar = format!("{}{freed}{}", "█".repeat(full), look.dim(&"░".repeat(BAR - was)));
     let (before_percent, after_percent) = (share(before, 100), share(after, 100));
     let change = if before == after { format!("{before_percent} %") } else { format!("{before_percent} % → {after_percent} %") };
-    format!("Disk [{bar}] {change} of {}", human_bytes(before.total_bytes))
+    format!("{what} [{bar}] {change} of {}", human_bytes(total))
+}
+
+/// What is not free as a bar, and what came of the memory step.
+fn memory_lines(memory: &MemoryReport, look: Look) -> String {
+    let mut text = String::new();
+    if let Some(before) = memory.before {
+        let (after, used) = (memory.after.unwrap_or(before), |usage: MemoryUsage| usage.total_bytes.saturating_sub(usage.free_bytes));
+        let bar = bar("Memory", used(before), used(after), before.total_bytes, look);
+        _ = writeln!(text, "{bar} {}", look.dim(&figures(before, memory.after)));
+    }
+    let why = || printable(memory.error.as_deref().unwrap_or_default());
+    let (words, color) = match memory.outcome {
+        None if memory.error.is_some() => (format!("Memory can't be told: {}.", why()), Style::new().red()),
+        None => (format!("Would {}.", asked(memory)), Style::new().bold()),
+        Some(MemoryOutcome::Done) => (format!("Memory given back: {}.", human_bytes(memory.given_back_bytes)), Style::new().bold()),
+        Some(MemoryOutcome::Skipped) => (format!("Memory was left alone: {}.", why()), Style::new().bold()),
+        Some(MemoryOutcome::Failed) => (format!("Memory could not be given back: {}.", why()), Style::new().red()),
+    };
+    _ = writeln!(text, "{}", look.paint(&color, &words));
+    text
+}
+
+/// `free 1.0 GiB → 4.0 GiB, available …, cached …`.
+fn figures(before: MemoryUsage, after: Option<MemoryUsage>) -> String {
+    let change = |what: &str, of: fn(MemoryUsage) -> u64| match after.map(of).filter(|after| *after != of(before)) {
+        Some(after) => format!("{what} {} → {}", human_bytes(of(before)), human_bytes(after)),
+        None => format!("{what} {}", human_bytes(of(before))),
+    };
+    let parts = [
+        change("free", |usage| usage.free_bytes),
+        change("available", |usage| usage.available_bytes),
+        change("cached", |usage| usage.cached_bytes),
+        change("slab", |usage| usage.reclaimable_slab_bytes),
+    ];
+    parts.join(", ")
+}
+
+fn asked(memory: &MemoryReport) -> String {
+    let drop = memory.drop_caches.map(|cache| match cache {
+        Cache::Pages => "drop the page cache".to_owned(),
+        Cache::Slab => "drop directory entries and inodes".to_owned(),
+        Cache::All => "drop the page cache, directory entries and inodes".to_owned(),
+    });
+    let reclaim = memory.reclaim.as_ref().map(|ask| format!("ask {} for {}", printable(&ask.cgroup), human_bytes(ask.asked_bytes)));
+    reclaim.into_iter().chain(drop).collect::<Vec<_>>().join(" and ")
 }
 
 /// What is on the node.
@@ -296,7 +352,7 @@ mod tests {
     /// Lines of the tables that `images` make on a terminal of this width.
     fn lines(images: Vec<Image>, width: usize) -> Vec<String> {
         let node = inventory(images);
-        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now() };
+        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now(), memory: None };
         let report = Report::new(&node, &Plan::new(&node, &policy()), None, &run);
         let text = render_report(&report, Look { colors: false, width });
         text.lines().skip_while(|line| !line.ends_with("WHY")).take_while(|line| !line.starts_with("Would")).map(str::to_owned).collect()
