@@ -2,40 +2,37 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::cli::{Cli, Color, Format, Options, Verb};
 use crate::collect::{Probe, boot_id, booted_at, collect};
 use crate::config::{self, Config, ConfigError, Flag};
-use crate::execute::crictl::CrictlStore;
-use crate::execute::ctr::CtrStore;
-use crate::execute::{Executor, Store};
 use crate::files::RunLock;
 use crate::install::{self, BadSchedule, Busy, Packaged};
 use crate::inventory::{Inventory, SCHEMA_VERSION};
-use crate::journal::{log_observed_only, log_removal, log_summary, log_verdicts};
+use crate::journal::log_verdicts;
 use crate::kubelet::collect_kubelet;
 use crate::logging::{Surroundings, say};
 use crate::output::text::Look;
 use crate::output::{json, text};
-use crate::plan::{Plan, Refusal, Removal};
+use crate::plan::Plan;
 use crate::policy::Policy;
-use crate::process::{Failure, Runner, SystemRunner};
-use crate::report::{Execution, Outcome, Report, Run};
+use crate::process::{Runner, SystemRunner};
+use crate::report::{Execution, Report, Run};
 use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
 use crate::runtime::{self, Found, NoRuntime};
 use crate::signals::Interrupt;
 use crate::state::{self, Boot, State};
 use crate::turn::{self, Turn};
-use crate::units::{Timestamp, escaped, human_bytes};
+use crate::units::{Timestamp, escaped};
+
+mod clean_up;
 
 const LOCK: &str = "/run/nuke-images/lock";
 
@@ -57,6 +54,18 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// What the process exits with.
+    pub fn exit_code(self, interrupt: &Interrupt) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Misused => 2,
+            Self::SomeFailed => 3,
+            Self::Locked => 4,
+            Self::Interrupted => interrupt.exit_code().unwrap_or(130),
+        }
+    }
+
     /// Whoever sent a signal is told so, also when the last batch had begun by then.
     fn heeding(self, interrupt: &Interrupt) -> Self {
         match self {
@@ -147,13 +156,7 @@ fn on_the_node(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt, act
     // Once more after the wait: what was changed meanwhile counts.
     let config = config::load(cli.options.config.as_deref(), flags(&cli.options))?;
     let session = Session { options: &cli.options, config: &config, surroundings, interrupt, started_at: now() };
-    match act(&session) {
-        Err(error) if cli.options.if_runtime && error.is::<NoRuntime>() => {
-            session.tell("there is no runtime on this node, so there is nothing to do");
-            Ok(Ended::Done)
-        }
-        ended => ended,
-    }
+    session.forgiving(act(&session))
 }
 
 fn wait_for_turn(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Turn> {
@@ -228,6 +231,17 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// No runtime is no error where that was said.
+    fn forgiving(&self, ended: Result<Ended>) -> Result<Ended> {
+        match ended {
+            Err(error) if self.options.if_runtime && error.is::<NoRuntime>() => {
+                self.tell("there is no runtime on this node, so there is nothing to do");
+                Ok(Ended::Done)
+            }
+            ended => ended,
+        }
+    }
+
     fn dry_run(&self) -> Result<Ended> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
         let (inventory, _) = self.look(&runner, &load_state(self.started_at))?;
@@ -287,76 +301,6 @@ impl Session<'_> {
         Ok(Ended::Done)
     }
 
-    fn clean_up(&self, yes: bool) -> Result<Ended> {
-        let attended = io::stdin().is_terminal() && io::stderr().is_terminal();
-        if !attended && !yes {
-            return Err(Hint("pass --yes to remove, or --dry-run to look", "nobody can be asked: there is no terminal".into()).into());
-        }
-        let Some(_lock) = RunLock::take(Path::new(LOCK))? else {
-            return Ok(self.locked());
-        };
-        let runner = SystemRunner { interrupt: self.interrupt.clone() };
-        let state = load_state(self.started_at);
-        let (inventory, found) = self.look(&runner, &state)?;
-        let mut state = state.updated(&inventory);
-        if let Err(error) = state.save(Path::new(state::PATH)) {
-            tracing::warn!("what is in use can't be recorded: {error:#}");
-        }
-        let (mut policy, selected) = self.policy();
-        let observe_only = !selected && !attended;
-        policy.selectors.all |= !selected;
-        let plan = Plan::new(&inventory, &policy);
-        log_verdicts(&inventory, &plan);
-        if observe_only {
-            log_observed_only();
-            let report = self.report(&inventory, &plan, None, false);
-            log_summary(&report);
-            self.print(&report)?;
-            return Ok(Ended::Done);
-        }
-        if !plan.removals.is_empty() {
-            check_refusals(&plan, attended)?;
-        }
-        let confirmed = yes && selected;
-        if !confirmed && !plan.removals.is_empty() {
-            self.show_plan(&self.report(&inventory, &plan, None, false))?;
-            if !self.ask(&plan)? {
-                self.tell("nothing was removed");
-                return Ok(Ended::Done);
-            }
-        }
-        let execution = self.execute(&inventory, &found, &plan, &mut state);
-        let report = self.report(&inventory, &plan, Some(&execution), false);
-        log_summary(&report);
-        let printed = self.print(&report).inspect_err(|error| tracing::error!("the report can't be printed: {error:#}"));
-        Ok(if report.summary.failed > 0 || printed.is_err() { Ended::SomeFailed } else { Ended::Done })
-    }
-
-    fn execute(&self, inventory: &Inventory, found: &Found, plan: &Plan, state: &mut State) -> Execution {
-        // Deaf to signals: a batch that runs is checked and verified to its end.
-        let runner = SystemRunner { interrupt: Interrupt::default() };
-        let bar = progress_bar(plan.removals.len(), self.options.quiet);
-        let alone = inventory.bytes_each_holds_alone();
-        let watch = |removal: &Removal, outcome: &Outcome| {
-            log_removal(removal, outcome, inventory, plan, alone[removal.position]);
-            bar.inc(1);
-        };
-        let run = |store: &dyn Store, state: &mut State| {
-            let (interrupt, pace) = (self.interrupt, &self.config.settings.pace());
-            Executor { store, inventory, state_path: Path::new(state::PATH), interrupt, pace, watch: &watch }.execute(plan, state)
-        };
-        let (ctr, crictl) = (self.ctr(&runner, found), crictl(&runner, found));
-        let execution = match (&ctr, &crictl) {
-            (Some(ctr), _) => run(&CtrStore { ctr, inventory }, state),
-            (None, Some(crictl)) => {
-                run(&CrictlStore { crictl, kind: found.kind, daemon: found.daemon, data: &found.data, inventory }, state)
-            }
-            (None, None) => Execution::default(),
-        };
-        bar.finish_and_clear();
-        execution
-    }
-
     /// The facts of this node and the runtime they are of.
     fn look(&self, runner: &dyn Runner, state: &State) -> Result<(Inventory, Found)> {
         let wanted = self.config.settings.wanted_runtime();
@@ -400,15 +344,6 @@ impl Session<'_> {
         }
     }
 
-    /// The plan that a person is asked about; stdout is left to the report where a program reads it.
-    fn show_plan(&self, report: &Report) -> Result<()> {
-        let text = text::render_report(report, self.style());
-        match self.options.output {
-            Format::Text => write_out(&text),
-            Format::Json => io::stderr().write_all(text.as_bytes()).context("show the plan"),
-        }
-    }
-
     fn style(&self) -> Look {
         let terminal = console::Term::stdout();
         let colors = match self.options.color {
@@ -436,28 +371,6 @@ impl Session<'_> {
         }
         Ended::Locked
     }
-
-    /// Asks on the terminal; a signal is an answer too.
-    fn ask(&self, plan: &Plan) -> Result<bool> {
-        let question = format!("Remove {} images, about {}? [y/N] ", plan.removals.len(), human_bytes(plan.planned_bytes));
-        io::stderr().write_all(question.as_bytes()).context("ask")?;
-        let stdin = io::stdin();
-        loop {
-            if self.interrupt.is_set() {
-                say("");
-                return Err(anyhow!(Failure::Interrupted));
-            }
-            let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut readable, PollTimeout::from(100u8)) {
-                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-                Ok(_) => break,
-                Err(error) => return Err(error).context("wait for an answer"),
-            }
-        }
-        let mut answer = String::new();
-        stdin.read_line(&mut answer).context("read the answer")?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
-    }
 }
 
 fn crictl<'r>(runner: &'r dyn Runner, found: &Found) -> Option<Crictl<'r>> {
@@ -471,24 +384,6 @@ fn load_state(now: Timestamp) -> State {
         State::default()
     });
     state.by_the_clock_of(now, boot.as_ref())
-}
-
-/// A plan that may not be carried out is an error with a way out.
-fn check_refusals(plan: &Plan, attended: bool) -> Result<()> {
-    let standing = plan.refusals.iter().find(|refusal| !attended || refusal.holds_when_attended());
-    match standing.map(Refusal::words) {
-        Some((what, way_out)) => Err(Hint(way_out, format!("refuse to remove anything: {what}")).into()),
-        None => Ok(()),
-    }
-}
-
-fn progress_bar(removals: usize, quiet: bool) -> indicatif::ProgressBar {
-    if quiet || removals == 0 {
-        return indicatif::ProgressBar::hidden();
-    }
-    let style = indicatif::ProgressStyle::with_template("removing {bar:30} {pos} of {len} images");
-    let bar = indicatif::ProgressBar::new(removals as u64);
-    style.map_or(bar.clone(), |style| bar.with_style(style))
 }
 
 fn spinner(quiet: bool) -> indicatif::ProgressBar {

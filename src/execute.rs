@@ -255,7 +255,11 @@ impl Run<'_> {
         let removal = &self.plan.removals[position];
         (self.executor.watch)(removal, &outcome);
         match outcome {
-            Outcome::Removed | Outcome::Gone => self.state.finish(&removal.id),
+            Outcome::Removed => {
+                self.state.note_removal(removal);
+                self.state.finish(&removal.id);
+            }
+            Outcome::Gone => self.state.finish(&removal.id),
             Outcome::Spared(_) => self.state.spare(&removal.id),
             Outcome::NotAttempted(_) | Outcome::Failed(_) => {}
         }

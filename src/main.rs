@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use nuke_images::cli::Cli;
-use nuke_images::commands::{self, Ended};
+use nuke_images::commands;
 use nuke_images::signals::Interrupt;
 use nuke_images::{journal, logging};
 
@@ -30,12 +30,5 @@ fn main() -> ExitCode {
         }
         ended
     });
-    match ended {
-        Ended::Done => ExitCode::SUCCESS,
-        Ended::Refused => ExitCode::from(1),
-        Ended::Misused => ExitCode::from(2),
-        Ended::SomeFailed => ExitCode::from(3),
-        Ended::Locked => ExitCode::from(4),
-        Ended::Interrupted => ExitCode::from(interrupt.exit_code().unwrap_or(130)),
-    }
+    ExitCode::from(ended.exit_code(&interrupt))
 }

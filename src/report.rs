@@ -78,7 +78,7 @@ pub struct Run {
 }
 
 /// Who started a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// A systemd unit.
@@ -159,7 +159,8 @@ pub struct ImageReport {
 }
 
 /// Totals of a [`Report`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Summary {
     /// All images.
     pub images: usize,
@@ -184,7 +185,7 @@ pub struct Summary {
 }
 
 /// How full the file systems may be, and whether they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetReport {
     /// Percent above which something is done.
     pub high_threshold: Option<u8>,
@@ -199,7 +200,7 @@ pub struct TargetReport {
 }
 
 /// A file system before and after.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskReport {
     /// The folder that was asked about.
     pub path: std::path::PathBuf,

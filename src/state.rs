@@ -1,5 +1,5 @@
-//! What is remembered between runs: when an image and each of its names was first seen, when it was last used, and which
-//! removals are under way.
+//! What is remembered between runs: when an image and each of its names was first seen, when it was last used, which
+//! removals are under way, and the last runs themselves.
 //!
 //! Only ever a cache. Deleted or damaged it means "first seen now": never a crash, never a removal too early. Pure but for
 //! [`load`] and [`State::save`].
@@ -18,12 +18,18 @@ use crate::plan::{Removal, removal_order};
 use crate::reference::{ImageId, Reference};
 use crate::units::Timestamp;
 
+pub mod history;
+
+use history::PastRun;
+
 /// Version of the file.
 const VERSION: u32 = 1;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A clock that moves by less than this was only corrected.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
+/// Longest time from the last look before a boot to the boot that is believed: a week between two runs, and a day.
+const LONGEST_GAP: Duration = Duration::from_hours(8 * 24);
 
 /// Largest state that is read: a hundred times that of a node with a thousand images.
 const CAP: u64 = 64 << 20;
@@ -43,9 +49,15 @@ pub struct State {
     /// The boot in which this was written.
     #[serde(default)]
     boot: Option<Boot>,
+    /// When the images were last looked at.
+    #[serde(default)]
+    written_at: Option<Timestamp>,
     /// The clock was set: times of files from before this are those of another clock.
     #[serde(default)]
     clock_set_at: Option<Timestamp>,
+    /// The newest last.
+    #[serde(default)]
+    runs: Vec<PastRun>,
 }
 
 /// One boot of the machine, and when it began by the clock of the time.
@@ -76,7 +88,15 @@ struct Begun {
 
 impl Default for State {
     fn default() -> Self {
-        Self { version: VERSION, images: BTreeMap::new(), removing: Vec::new(), boot: None, clock_set_at: None }
+        Self {
+            version: VERSION,
+            images: BTreeMap::new(),
+            removing: Vec::new(),
+            boot: None,
+            written_at: None,
+            clock_set_at: None,
+            runs: Vec::new(),
+        }
     }
 }
 
@@ -100,26 +120,43 @@ impl State {
         files::write_atomically(path, &serde_json::to_vec(self).context("write the state as JSON")?)
     }
 
-    /// This memory by the clock of `now`, if that was set since: every time is moved by as much as the beginning of this boot
-    /// has moved, so that no span grows or shrinks. Across a boot a change of the clock can't be told from time that passed.
+    /// This memory by the clock of `now`, if that was set since.
+    ///
+    /// Within one boot every time is moved by as much as the beginning of the boot has moved, so that no span grows or shrinks.
+    /// Across a boot a clock that was set can't be told from time that passed: after a gap that no ordinary boot makes,
+    /// everything counts as first seen now.
     #[must_use]
     pub fn by_the_clock_of(mut self, now: Timestamp, boot: Option<&Boot>) -> Self {
-        let Some((then, boot)) = self.boot.as_ref().zip(boot).filter(|(then, boot)| then.id == boot.id) else {
-            return self;
-        };
-        let (then, began_at) = (then.began_at, boot.began_at);
-        if then.unix().abs_diff(began_at.unix()) < CLOCK_TOLERANCE.as_secs() {
-            return self;
+        match (self.boot.as_ref(), boot) {
+            (Some(then), Some(boot)) if then.id == boot.id => {
+                let (then, began_at) = (then.began_at, boot.began_at);
+                if then.unix().abs_diff(began_at.unix()) < CLOCK_TOLERANCE.as_secs() {
+                    return self;
+                }
+                self.times().for_each(|time| *time = time.moved(then, began_at));
+                self.removing.iter_mut().for_each(|begun| begun.at = begun.at.moved(then, began_at));
+                self.runs.iter_mut().flat_map(PastRun::times).for_each(|time| *time = time.moved(then, began_at));
+            }
+            (Some(_) | None, Some(_) | None) => {
+                let Some(written_at) = self.written_at else {
+                    return self;
+                };
+                match boot.map_or(now, |boot| boot.began_at).since(written_at) {
+                    Some(gap) if gap > LONGEST_GAP => self.times().for_each(|time| *time = now),
+                    None if now < written_at => {}
+                    Some(_) | None => return self,
+                }
+            }
         }
-        let moved = |time: &mut Timestamp| *time = time.moved(then, began_at);
-        for memory in self.images.values_mut() {
-            moved(&mut memory.first_seen);
-            memory.last_used.iter_mut().for_each(moved);
-            memory.references.values_mut().for_each(moved);
-        }
-        self.removing.iter_mut().for_each(|begun| moved(&mut begun.at));
         self.clock_set_at = Some(now);
+        self.written_at = Some(now);
+        self.boot = boot.cloned();
         self
+    }
+
+    /// When images and names were first seen and last used.
+    fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
+        self.images.values_mut().flat_map(Memory::times)
     }
 
     /// Adds what is remembered to the images of an inventory.
@@ -163,7 +200,7 @@ impl State {
                 Some(memory) if !name.is_bare_id() => memory.references.get(name).copied().unwrap_or(now).min(now),
                 Some(_) | None => first_seen,
             };
-            let last_used = if image.users.is_empty() { old.and_then(|memory| memory.last_used) } else { Some(now) };
+            let last_used = if image.users.is_empty() { old.and_then(|memory| memory.last_used.map(|at| at.min(now))) } else { Some(now) };
             let references = image.references.iter().map(|name| (name.clone(), seen(name))).collect();
             (image.id.clone(), Memory { first_seen, last_used, references })
         };
@@ -175,7 +212,9 @@ impl State {
             images: inventory.images.iter().map(remember).collect(),
             removing: self.removing.iter().filter(still_cut_off).cloned().collect(),
             boot: inventory.boot_id.clone().zip(inventory.booted_at).map(|(id, began_at)| Boot { id, began_at }),
-            clock_set_at: self.clock_set_at.filter(|at| *at <= now),
+            written_at: Some(now),
+            clock_set_at: self.clock_set_at.map(|at| at.min(now)),
+            runs: self.runs.clone(),
         }
     }
 
@@ -185,6 +224,28 @@ impl State {
         // One that was cut off before keeps its whole list: only against that can it be seen that something is missing.
         let new: Vec<Begun> = removals.iter().filter(|r| !self.removing.iter().any(|old| old.id == r.id)).map(begun).collect();
         self.removing.extend(new);
+    }
+
+    /// The last runs, the newest last.
+    pub fn runs(&self) -> &[PastRun] {
+        &self.runs
+    }
+
+    /// Remembers that a run begins; what it removes is remembered with it.
+    pub fn begin_run(&mut self, run: PastRun) {
+        history::add(&mut self.runs, run);
+    }
+
+    /// The run that goes on.
+    pub fn current_run(&mut self) -> Option<&mut PastRun> {
+        self.runs.last_mut().filter(|run| run.finished_at.is_none())
+    }
+
+    /// Notes that this run removed an image.
+    pub fn note_removal(&mut self, removal: &Removal) {
+        if let Some(run) = self.current_run() {
+            run.note(removal);
+        }
     }
 
     /// Forgets a removal that was seen through.
@@ -200,6 +261,10 @@ impl State {
 }
 
 impl Memory {
+    fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
+        [&mut self.first_seen].into_iter().chain(&mut self.last_used).chain(self.references.values_mut())
+    }
+
     fn is_named_later(&self) -> bool {
         self.references.values().any(|&seen| seen > self.first_seen)
     }
@@ -217,6 +282,8 @@ impl Begun {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::inventory::UserKind;
@@ -496,6 +563,92 @@ mod tests {
         let state = State::default().updated(&node);
         assert_eq!(state.clone().by_the_clock_of(at(9_000), Some(&boot(8_000))), state);
         assert_eq!(state.clone().by_the_clock_of(at(9_000), None), state);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_followed_once_also_where_the_run_came_to_no_inventory() {
+        let node = Inventory { taken_at: at(0), boot_id: Some("b".into()), booted_at: Some(at(-60)), ..inventory(vec![image(APP)]) };
+        let state = State::default().updated(&node).by_the_clock_of(at(100_010), Some(&boot(99_940)));
+        assert_eq!(state.clone().by_the_clock_of(at(100_020), Some(&boot(99_940))), state);
+    }
+
+    #[test]
+    fn after_a_gap_that_no_boot_makes_everything_counts_as_first_seen_now() {
+        let day = 24 * 60;
+        for (gap, is_believed) in [(1, true), (8 * day, true), (8 * day + 1, false), (3_650 * day, false)] {
+            let node = Inventory { taken_at: at(0), boot_id: Some("a".into()), booted_at: Some(at(-60)), ..inventory(vec![image(APP)]) };
+            let state = State::default().updated(&node).by_the_clock_of(at(gap + 40), Some(&boot(gap)));
+            let seen = look(&state, &[image(APP)], at(gap + 40)).0.images.remove(0);
+            let now = at(gap + 40);
+            let expected = if is_believed { (image(APP).pulled_at, Some(at(0))) } else { (Some(now), Some(now)) };
+            assert_eq!((seen.pulled_at, seen.first_seen_at), expected, "{gap}");
+        }
+    }
+
+    /// What happens to a node between two looks at it.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        /// So many minutes pass.
+        Pass(u64),
+        /// The clock is set by so many years.
+        Set(i64),
+        /// The machine starts anew, its clock off by so many years.
+        Boot(i64),
+        /// A container runs and ends.
+        Use,
+    }
+
+    fn events() -> impl Strategy<Value = Vec<(Event, bool)>> {
+        let years = || prop_oneof![-9..=-1_i64, 1..=9_i64];
+        let event = prop_oneof![
+            4 => (1..2_000_u64).prop_map(Event::Pass),
+            2 => years().prop_map(Event::Set),
+            1 => years().prop_map(Event::Boot),
+            1 => Just(Event::Boot(0)),
+            1 => Just(Event::Use),
+        ];
+        prop::collection::vec((event, any::<bool>()), 0..24)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn whatever_the_clock_does_no_image_goes_that_was_not_seen_unused_for_so_long(events in events(), has_blob in any::<bool>()) {
+            const YEAR: i64 = 365 * 24 * 60;
+            // What really passed, and by how much the clock is off; minutes.
+            let (mut real, mut off, mut booted, mut boots, mut used) = (0_i64, 0_i64, 0_i64, 0_u32, 0_i64);
+            let asked = crate::policy::Policy { unused_for: Duration::from_hours(24), ..samples::policy() };
+            let mut state = State::default();
+            let pulled_at = has_blob.then(|| at(0));
+            for (event, is_looked_at) in [(Event::Pass(1), true)].into_iter().chain(events) {
+                let mut users = Vec::new();
+                match event {
+                    Event::Pass(minutes) => real += i64::try_from(minutes).expect("few"),
+                    Event::Set(years) => off += years * YEAR,
+                    Event::Boot(years) => {
+                        off += years * YEAR;
+                        (booted, boots) = (real, boots + 1);
+                    }
+                    Event::Use => users.push(samples::user(UserKind::Container)),
+                }
+                if !is_looked_at && users.is_empty() {
+                    continue;
+                }
+                if !users.is_empty() {
+                    used = real;
+                }
+                let now = at(real + off);
+                let boot = Boot { id: boots.to_string(), began_at: at(booted + off) };
+                state = state.by_the_clock_of(now, Some(&boot));
+                let mut images = [Image { pulled_at, users, ..image(APP) }];
+                state.recall(&mut images, now);
+                let node = Inventory { taken_at: now, boot_id: Some(boot.id), booted_at: Some(boot.began_at), ..inventory(images.to_vec()) };
+                let goes = matches!(Plan::new(&node, &asked).verdicts[0], crate::policy::Verdict::Remove(..));
+                prop_assert!(!goes || real - used >= 24 * 60, "after {} minutes", real - used);
+                state = state.updated(&node);
+            }
+        }
     }
 
     #[test]

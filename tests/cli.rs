@@ -629,7 +629,15 @@ const PROMISED: &str = r#"
  "disks": [{"path": "…", "before": {"used_bytes": 0, "total_bytes": 0, "used_inodes": 0, "total_inodes": 0}, "after": {}}],
  "memory": null, "gaps": []}"#;
 /// Keys that came since; a version of the form may gain keys.
-const ADDED: [&str; 5] = ["/refusals", "/runtime/namespace", "/summary/gone", "/summary/spared", "/summary/not_attempted"];
+const ADDED: [&str; 7] = [
+    "/refusals",
+    "/runtime/namespace",
+    "/summary/gone",
+    "/summary/spared",
+    "/summary/not_attempted",
+    "/disks/*/before/available_bytes",
+    "/target",
+];
 /// What is unknown or not done is null.
 const NULLABLE: [&str; 6] =
     ["/images/*/outcome", "/images/*/error", "/images/*/last_used_at", "/images/*/users/*/pod", "/disks/*/after", "/runtime/crictl"];
@@ -646,7 +654,7 @@ fn assert_form(found: &Value, promised: &Value, at: &str) {
             }
         }
         (Value::Object(_), Value::Object(found)) if at == "/summary/kept" => assert!(found.values().all(Value::is_u64)),
-        (Value::Object(keys), Value::Object(found)) if at == "/disks/*/after" => assert!(keys.is_empty() && found.len() == 4),
+        (Value::Object(keys), Value::Object(found)) if at == "/disks/*/after" => assert!(keys.is_empty() && found.len() == 5),
         (Value::Object(keys), Value::Object(found)) => {
             let missing: Vec<&String> = keys.keys().filter(|key| !found.contains_key(*key)).collect();
             assert!(missing.is_empty(), "{at} lacks {missing:?}");
@@ -679,6 +687,50 @@ fn json_has_exactly_the_promised_keys_and_types() {
     assert_eq!(planned["disks"][0]["after"], Value::Null);
     assert!(done["disks"][0]["after"]["total_bytes"].as_u64() > Some(0));
     assert_eq!((&done["summary"]["removed"], &done["summary"]["failed"]), (&json!(1), &json!(1)));
+}
+
+/// The last runs, as they are remembered.
+fn remembered(node: &Node) -> Vec<Value> {
+    let state: Value = serde_json::from_str(&node.read("lib/nuke-images/state.json")).expect("a state");
+    state["runs"].as_array().expect("runs").clone()
+}
+
+#[test]
+fn every_run_is_remembered_with_what_it_removed_and_how_it_ended() {
+    let node = Node::new();
+    node.run(&["--yes"]).exits(0);
+    node.behaves_at("version", "echo 'ctr: broken' >&2; exit 1");
+    node.run(&CLEAN).exits(1);
+    node.behaves_at("images rm", &format!(r#"case "$*" in *{}*) exit 1 ;; esac"#, A.tag));
+    node.configure("[pace]\nbatch = 1\n");
+    node.run(&CLEAN).exits(3);
+    node.run(&["observe"]).exits(0);
+    node.run(&["--dry-run"]).exits(0);
+    let runs = remembered(&node);
+    assert_eq!(runs.iter().map(|run| &run["exit_code"]).collect::<Vec<_>>(), [0, 1, 3]);
+    assert!(runs.iter().all(|run| run["trigger"] == "person" && run["started_at"].is_string() && run["finished_at"].is_string()));
+    assert_eq!(
+        (&runs[0]["only_observed"], &runs[0]["summary"]["kept"]["in_use"], &runs[0]["removed"]),
+        (&json!(true), &json!(1), &json!([]))
+    );
+    assert!(runs[1]["error"].as_str().is_some_and(|error| error.ends_with("exit status 1: ctr: broken")), "{:#}", runs[1]);
+    assert_eq!((&runs[2]["summary"]["failed"], &runs[2]["summary"]["removed"]), (&json!(1), &json!(1)));
+    let removed = runs[2]["removed"].as_array().expect("a list");
+    let digest = B.references()[1].split_once('@').expect("a digest").1.to_owned();
+    assert_eq!(removed.len(), 1);
+    assert_eq!((&removed[0]["references"], &removed[0]["digests"]), (&json!(B.references()), &json!([digest])));
+}
+
+#[test]
+fn a_run_that_was_killed_is_remembered_as_one_that_never_said_how_it_ended() {
+    let node = Node::new();
+    node.behaves_at("images rm", r"kill -9 $PPID; exit 1");
+    node.run(&CLEAN).exits(137);
+    node.behaves("");
+    node.run(&CLEAN).exits(0);
+    let runs = remembered(&node);
+    assert_eq!(runs.iter().map(|run| &run["exit_code"]).collect::<Vec<_>>(), [&Value::Null, &json!(0)]);
+    assert_eq!(runs[0]["finished_at"], Value::Null);
 }
 
 #[test]
