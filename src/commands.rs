@@ -23,7 +23,7 @@ use crate::output::{json, text};
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::process::{Runner, SystemRunner};
-use crate::report::{Execution, Report, Run};
+use crate::report::{Report, Run};
 use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
 use crate::runtime::{self, Found, NoRuntime};
@@ -33,6 +33,7 @@ use crate::turn::{self, Turn};
 use crate::units::{Timestamp, escaped};
 
 mod clean_up;
+mod memory;
 
 const LOCK: &str = "/run/nuke-images/lock";
 
@@ -119,8 +120,9 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
 pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
     // `install` and `uninstall` can be tried; nothing else beside a clean-up has these.
     let may_be_tried = matches!(cli.command, None | Some(Verb::Install(_) | Verb::Uninstall(_)));
-    if (cli.dry_run && !may_be_tried) || (cli.yes && cli.command.is_some()) {
-        let option = if cli.dry_run { "--dry-run" } else { "--yes" };
+    let is_verb = cli.command.is_some();
+    let options = [("--dry-run", cli.dry_run && !may_be_tried), ("--yes", cli.yes && is_verb), ("--no-images", cli.no_images && is_verb)];
+    if let Some((option, _)) = options.into_iter().find(|(_, is_elsewhere)| *is_elsewhere) {
         return Err(ConfigError(format!("{option} belongs to a clean-up, not to another command")).into());
     }
     run_verb(cli, surroundings, interrupt).map(|ended| ended.heeding(interrupt))
@@ -129,6 +131,7 @@ pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Resu
 fn run_verb(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
     let on_the_node = |act: &dyn Fn(&Session) -> Result<Ended>| on_the_node(cli, surroundings, interrupt, act);
     match &cli.command {
+        None if cli.no_images => on_the_node(&|session| session.memory_alone(cli.dry_run)),
         None if cli.dry_run => on_the_node(&|session| session.dry_run()),
         None => on_the_node(&|session| session.clean_up(cli.yes)),
         Some(Verb::Plan { inventory: None }) => on_the_node(&|session| session.dry_run()),
@@ -245,7 +248,7 @@ impl Session<'_> {
     fn dry_run(&self) -> Result<Ended> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
         let (inventory, _) = self.look(&runner, &load_state(self.started_at))?;
-        self.print_plan(&inventory)
+        self.print_plan(&inventory, &self.planned(true))
     }
 
     fn plan_saved(&self, file: &Path) -> Result<Ended> {
@@ -255,10 +258,11 @@ impl Session<'_> {
             bail!("{} has schema version {schema_version}, this program knows {SCHEMA_VERSION}", file.display());
         }
         let inventory: Inventory = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
-        self.print_plan(&inventory)
+        // The memory is of the machine that this runs on, the inventory is of another one.
+        self.print_plan(&inventory, &self.run(true, None))
     }
 
-    fn print_plan(&self, inventory: &Inventory) -> Result<Ended> {
+    fn print_plan(&self, inventory: &Inventory, run: &Run) -> Result<Ended> {
         let (mut policy, selected) = self.policy();
         if !selected {
             policy.selectors.all = true;
@@ -266,7 +270,7 @@ impl Session<'_> {
         }
         let plan = Plan::new(inventory, &policy);
         log_verdicts(inventory, &plan);
-        self.print(&self.report(inventory, &plan, None, true))?;
+        self.print(&Report::new(inventory, &plan, None, run))?;
         Ok(Ended::Done)
     }
 
@@ -328,11 +332,6 @@ impl Session<'_> {
         let policy = self.config.settings.policy();
         let selected = !policy.selectors.is_empty();
         (policy, selected)
-    }
-
-    fn report(&self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, dry_run: bool) -> Report {
-        let run = Run { dry_run, trigger: self.surroundings.trigger, started_at: self.started_at, finished_at: now(), memory: None };
-        Report::new(inventory, plan, execution, &run)
     }
 
     fn print(&self, report: &Report) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::logging::say;
 use crate::output::text;
 use crate::plan::{Plan, Refusal, Removal};
 use crate::process::{Failure, SystemRunner};
-use crate::report::{Execution, Outcome, Report};
+use crate::report::{Execution, MemoryReport, Outcome, Report};
 use crate::runtime::Found;
 use crate::signals::Interrupt;
 use crate::state::history::PastRun;
@@ -27,7 +27,7 @@ use crate::state::{self, State};
 use crate::units::human_bytes;
 
 impl Session<'_> {
-    /// One clean-up, as configured, which is remembered however it ends.
+    /// One clean-up, as configured.
     pub(super) fn clean_up(&self, yes: bool) -> Result<Ended> {
         let attended = io::stdin().is_terminal() && io::stderr().is_terminal();
         if !attended && !yes {
@@ -36,9 +36,14 @@ impl Session<'_> {
         let Some(_lock) = RunLock::take(Path::new(LOCK))? else {
             return Ok(self.locked());
         };
+        self.remembered(&|state| self.clean_up_alone(yes, attended, state))
+    }
+
+    /// A run that is remembered however it ends; whoever calls this holds the lock.
+    pub(super) fn remembered(&self, act: &dyn Fn(&mut State) -> Result<Ended>) -> Result<Ended> {
         let mut state = load_state(self.started_at);
         state.begin_run(PastRun::begun(self.started_at, self.surroundings.trigger));
-        let ended = self.forgiving(self.clean_up_alone(yes, attended, &mut state));
+        let ended = self.forgiving(act(&mut state));
         let (end, error) = match &ended {
             Ok(ended) => (ended.heeding(self.interrupt), None),
             Err(error) => (explain(error, self.interrupt).0, Some(format!("{error:#}"))),
@@ -62,8 +67,7 @@ impl Session<'_> {
         if !selected && !attended {
             log_observed_only();
             state.current_run().into_iter().for_each(|run| run.only_observed = true);
-            self.tell_report(&self.report(&inventory, &plan, None, false), state)?;
-            return Ok(Ended::Done);
+            return Ok(self.conclude(&Report::new(&inventory, &plan, None, &self.done()), state));
         }
         if plan.is_due && !plan.removals.is_empty() {
             check_refusals(&plan, attended)?;
@@ -74,16 +78,16 @@ impl Session<'_> {
             }
         }
         let execution = self.execute(&inventory, &found, &plan, state);
-        let report = self.report(&inventory, &plan, Some(&execution), false);
-        let told = self.tell_report(&report, state).inspect_err(|error| tracing::error!("the report can't be printed: {error:#}"));
-        Ok(if report.summary.failed > 0 || told.is_err() { Ended::SomeFailed } else { Ended::Done })
+        Ok(self.conclude(&Report::new(&inventory, &plan, Some(&execution), &self.done()), state))
     }
 
     /// Tells what happened, here and to those who ask later.
-    fn tell_report(&self, report: &Report, state: &mut State) -> Result<()> {
+    pub(super) fn conclude(&self, report: &Report, state: &mut State) -> Ended {
         state.current_run().into_iter().for_each(|run| run.tell(report));
         log_summary(report);
-        self.print(report)
+        let printed = self.print(report).inspect_err(|error| tracing::error!("the report can't be printed: {error:#}"));
+        let memory_failed = report.memory.as_ref().is_some_and(MemoryReport::has_failed);
+        if report.summary.failed > 0 || memory_failed || printed.is_err() { Ended::SomeFailed } else { Ended::Done }
     }
 
     fn execute(&self, inventory: &Inventory, found: &Found, plan: &Plan, state: &mut State) -> Execution {
@@ -113,7 +117,7 @@ impl Session<'_> {
 
     /// Shows the plan and asks about it. stdout is left to the report where a program reads it.
     fn is_wanted(&self, inventory: &Inventory, plan: &Plan) -> Result<bool> {
-        let text = text::render_report(&self.report(inventory, plan, None, false), self.style());
+        let text = text::render_report(&Report::new(inventory, plan, None, &self.planned(false)), self.style());
         match self.options.output {
             Format::Text => write_out(&text)?,
             Format::Json => io::stderr().write_all(text.as_bytes()).context("show the plan")?,

@@ -250,7 +250,7 @@ fn memory_lines(memory: &MemoryReport, look: Look) -> String {
     if let Some(before) = memory.before {
         let (after, used) = (memory.after.unwrap_or(before), |usage: MemoryUsage| usage.total_bytes.saturating_sub(usage.free_bytes));
         let bar = bar("Memory", used(before), used(after), before.total_bytes, look);
-        _ = writeln!(text, "{bar} {}", look.dim(&figures(before, memory.after)));
+        _ = writeln!(text, "{bar} {}", look.dim(&format!("({})", figures(before, memory.after))));
     }
     let why = || printable(memory.error.as_deref().unwrap_or_default());
     let (words, color) = match memory.outcome {
