@@ -9,6 +9,7 @@ use lab::{BootedMachine, Image, Run, Stored};
 mod cloud_init;
 mod install;
 mod journal;
+mod memory;
 mod places;
 mod sandbox;
 mod timer;
