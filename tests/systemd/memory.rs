@@ -1,6 +1,8 @@
 //! The memory step inside the service's sandbox: let through by its drop-in, and refused clearly without it.
 //!
-//! The machine has the kernel of the one that the tests run on, so files of the test's own cover the kernel's.
+//! The machine shares the kernel with the one that the tests run on, whose caches must not be dropped: files of the test's own
+//! cover the kernel's. systemd 252 gives each service a `/proc` without such a cover, so a guard looks from inside the
+//! sandbox, right before the product is started, and ends the service where the kernel's own file could be written to.
 
 use anyhow::{Context, Result, ensure};
 use lab::BootedMachine;
@@ -10,8 +12,14 @@ use crate::{installed, machine, run, show, start, story};
 
 const KERNELS: &str = "/root/drop_caches";
 const MEMORY: &str = "/etc/nuke-images/config.d/60-memory.toml";
+const RECLAIM: &str = "/sys/fs/cgroup/kubepods.slice/memory.reclaim";
+/// What the guard ends with where the sandbox lets through to the kernel's own file.
+const WRITABLE: &str = "9";
+const GUARD: &str = "file=/proc/sys/vm/drop_caches
+if [ \"$(stat --file-system --format=%T $file)\" = proc ] && [ -w $file ]; then exit 9; fi
+";
 
-/// A machine with files in place of those of the kernel, from before systemd starts anything of ours.
+/// A machine with files in place of those of the kernel, and the guard before the service.
 fn covered(suite: &str) -> Result<BootedMachine> {
     let machine = machine(suite)?;
     machine.sh(&format!(
@@ -19,10 +27,21 @@ fn covered(suite: &str) -> Result<BootedMachine> {
          mkdir /sys/fs/cgroup/kubepods.slice; mount -t tmpfs pods /sys/fs/cgroup/kubepods.slice
          cd /sys/fs/cgroup/kubepods.slice; echo 1073741824 >memory.current; : >memory.reclaim"
     ))?;
-    let is_covered = machine.sh("findmnt --noheadings --output TARGET /proc/sys/vm/drop_caches")?;
-    ensure!(is_covered.trim() == "/proc/sys/vm/drop_caches", "the kernel's own file would be written to");
+    machine.write("/root/guard", GUARD)?;
+    machine.write("/etc/systemd/system/nuke-images.service.d/90-guard.conf", "[Service]\nExecStartPre=/bin/sh /root/guard\n")?;
     installed(&machine)?;
     Ok(machine)
+}
+
+/// Starts the service, whose guard must be in force.
+fn start_guarded(machine: &BootedMachine) -> Result<lab::Run> {
+    machine.sh("systemctl daemon-reload")?;
+    ensure!(show(machine, "nuke-images.service", "ExecStartPre")?.contains("/root/guard"), "there is no guard");
+    start(machine)
+}
+
+fn asked(machine: &BootedMachine) -> Result<String> {
+    machine.read(RECLAIM)
 }
 
 /// The last entry of the memory step.
@@ -36,7 +55,7 @@ fn entry(machine: &BootedMachine) -> Result<Value> {
 fn is_let_through_and_refused(suite: &str) -> Result<()> {
     let machine = covered(suite)?;
     machine.write(MEMORY, "[memory]\ndrop_caches = \"pagecache\"\nreclaim = \"64MiB\"\n")?;
-    start(&machine)?.exits(1)?;
+    start_guarded(&machine)?.exits(1)?;
     assert_eq!(show(&machine, "nuke-images.service", "ExecMainStatus")?, "3", "{}", story(&machine)?);
     let refused = entry(&machine)?;
     let message = refused["MESSAGE"].as_str().unwrap_or_default();
@@ -45,15 +64,22 @@ fn is_let_through_and_refused(suite: &str) -> Result<()> {
     {
         assert!(message.contains(part), "{part} in {message}");
     }
-    assert_eq!((machine.read(KERNELS)?, machine.read("/sys/fs/cgroup/kubepods.slice/memory.reclaim")?), (String::new(), String::new()));
+    assert_eq!((machine.read(KERNELS)?, asked(&machine)?), (String::new(), String::new()));
 
     let told = run(&machine, &["install"])?.exits(0)?.stdout;
     assert!(told.contains("50-drop-caches.conf") && told.contains("50-reclaim.conf"), "{told}");
-    start(&machine)?.exits(0)?;
-    assert_eq!(
-        (machine.read(KERNELS)?, machine.read("/sys/fs/cgroup/kubepods.slice/memory.reclaim")?),
-        ("1".into(), (64 << 20).to_string())
-    );
+    let started = start_guarded(&machine)?;
+    if suite == "bookworm" {
+        started.exits(1)?;
+        assert!(show(&machine, "nuke-images.service", "ExecStartPre")?.contains(&format!("status={WRITABLE}")), "it is let through");
+        machine.write(MEMORY, "[memory]\nreclaim = \"64MiB\"\n")?;
+        run(&machine, &["install"])?.exits(0)?;
+        start_guarded(&machine)?.exits(0)?;
+    } else {
+        started.exits(0)?;
+        assert_eq!(machine.read(KERNELS)?, "1");
+    }
+    assert_eq!(asked(&machine)?, (64 << 20).to_string());
     let done = entry(&machine)?;
     assert_eq!((done["OUTCOME"].as_str(), done["GIVEN_BACK_BYTES"].is_string()), (Some("done"), true), "{done}");
     assert!(done["FREE_BEFORE_BYTES"].is_string() && done["FREE_AFTER_BYTES"].is_string(), "{done}");
