@@ -16,6 +16,7 @@ pub mod disk;
 pub mod files;
 pub mod kubelet;
 pub mod memory;
+pub mod metrics;
 pub mod pace;
 pub mod process;
 pub mod runtime;

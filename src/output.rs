@@ -1,4 +1,5 @@
 //! What a person or a program reads of a run. Pure: values in, text out.
 
 pub mod json;
+pub mod prometheus;
 pub mod text;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::{Disk, DiskUsage, Image, Inventory, PulledAtSource, Runtime, SCHEMA_VERSION, User};
 use crate::plan::Plan;
-use crate::policy::{Keep, Verdict};
+use crate::policy::{Keep, Remove, Verdict};
 use crate::reference::{Digest, ImageId, Reference};
 use crate::units::Timestamp;
 
@@ -166,7 +166,9 @@ pub struct Summary {
     pub images: usize,
     /// Kept images by reason.
     pub kept: BTreeMap<String, usize>,
-    /// Images the plan removes.
+    /// Images the plan removes, by reason.
+    pub planned: BTreeMap<String, usize>,
+    /// All of them.
     pub planned_removals: usize,
     /// Bytes that go when all of them do.
     pub planned_bytes: u64,
@@ -302,7 +304,7 @@ impl Report {
             runtime: None,
             refusals: Vec::new(),
             images: Vec::new(),
-            summary: Summary { kept: none_kept(), ..Summary::default() },
+            summary: Summary::of_nothing(),
             disks: Vec::new(),
             target: None,
             memory: run.memory,
@@ -354,10 +356,6 @@ fn disks(inventory: &Inventory, execution: Option<&Execution>) -> Vec<DiskReport
     inventory.disks.iter().map(report).collect()
 }
 
-fn none_kept() -> BTreeMap<String, usize> {
-    Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect()
-}
-
 impl ImageReport {
     fn new(image: &Image, verdict: &Verdict, reclaimable_bytes: u64) -> Self {
         let (word, reason, detail) = match verdict {
@@ -385,19 +383,25 @@ impl ImageReport {
 }
 
 impl Summary {
+    /// Every reason, and no image.
+    fn of_nothing() -> Self {
+        let kept = Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect();
+        let planned = Remove::ALL.iter().map(|remove| (remove.key().to_owned(), 0)).collect();
+        Self { kept, planned, ..Self::default() }
+    }
+
     fn new(plan: &Plan, execution: Option<&Execution>) -> Self {
         let mut summary = Self {
             images: plan.verdicts.len(),
-            kept: none_kept(),
             planned_removals: plan.removals.len(),
             planned_bytes: plan.planned_bytes,
             reclaimed_bytes: execution.map_or(0, |e| e.reclaimed_bytes),
-            ..Self::default()
+            ..Self::of_nothing()
         };
         for verdict in &plan.verdicts {
             match verdict {
                 Verdict::Keep(reason, _) => *summary.kept.entry(reason.key().to_owned()).or_default() += 1,
-                Verdict::Remove(..) => {}
+                Verdict::Remove(reason, _) => *summary.planned.entry(reason.key().to_owned()).or_default() += 1,
             }
         }
         for outcome in execution.into_iter().flat_map(|e| &e.outcomes) {
@@ -532,6 +536,7 @@ mod tests {
         assert_eq!((summary.images, summary.planned_removals, summary.planned_bytes, summary.reclaimed_bytes), (5, 3, 111, 99));
         assert_eq!((summary.removed, summary.gone, summary.spared, summary.not_attempted, summary.failed), (1, 1, 1, 0, 0));
         assert_eq!(summary.kept.values().sum::<usize>() + summary.planned_removals, summary.images);
+        assert_eq!(summary.planned, [("stranded".to_owned(), 0), ("unused".to_owned(), 3)].into());
     }
 
     #[test]
@@ -590,7 +595,7 @@ mod tests {
         assert_keys(&json["images"][0], image, "");
         assert_keys(&json["images"][0]["users"][0], "kind id pod", "");
         let summary = "images kept planned_removals planned_bytes removed failed reclaimed_bytes";
-        assert_keys(&json["summary"], summary, "gone spared not_attempted");
+        assert_keys(&json["summary"], summary, "planned gone spared not_attempted");
         assert_keys(&json["disks"][0], "path before after", "");
         for moment in ["before", "after"] {
             assert_keys(&json["disks"][0][moment], "used_bytes total_bytes used_inodes total_inodes", "available_bytes");

@@ -89,8 +89,8 @@ fn offences(line: &str) -> Vec<String> {
     let foreign = |start: &str, allowed: &[&str]| -> Vec<String> {
         heads(line, start).into_iter().filter(|head| !allowed.contains(&head.as_str())).map(|head| format!("{start}{head}")).collect()
     };
-    // Its values are what is printed; reading the files is not what is imported.
-    let own: Vec<&str> = PURE.iter().copied().chain(["config"]).collect();
+    // Their values are what is printed; reading the files is not what is imported.
+    let own: Vec<&str> = PURE.iter().copied().chain(["config", "state"]).collect();
     let mut found = foreign("std::", &HARMLESS);
     found.extend(foreign("crate::", &own));
     if let Some(import) = line.strip_prefix("use ") {

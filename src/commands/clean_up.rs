@@ -16,7 +16,8 @@ use crate::files::RunLock;
 use crate::inventory::Inventory;
 use crate::journal::{log_observed_only, log_removal, log_summary, log_verdicts};
 use crate::logging::say;
-use crate::output::text;
+use crate::metrics::{self, Metrics};
+use crate::output::{prometheus, text};
 use crate::plan::{Plan, Refusal, Removal};
 use crate::process::{Failure, SystemRunner};
 use crate::report::{Execution, MemoryReport, Outcome, Report};
@@ -52,7 +53,23 @@ impl Session<'_> {
             run.end(now(), end.exit_code(self.interrupt), error);
         }
         save(&state, "this run can't be remembered");
+        self.write_metrics(&state);
         ended
+    }
+
+    /// For `node_exporter`, where there is one. A usual folder that is somebody else's is only mentioned: nobody asked for it.
+    fn write_metrics(&self, state: &State) {
+        let wanted = &self.config.settings.metrics.textfile.0;
+        for folder in wanted.folders(Path::new("/")) {
+            let Err(error) = metrics::write(&folder, &prometheus::render(state.runs())) else {
+                continue;
+            };
+            if *wanted == Metrics::Auto {
+                tracing::info!("metrics can't be written; name the folder as textfile in [metrics] and install again: {error:#}");
+            } else {
+                tracing::warn!("metrics can't be written: {error:#}");
+            }
+        }
     }
 
     fn clean_up_alone(&self, yes: bool, attended: bool, state: &mut State) -> Result<Ended> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::values::{
-    AbsolutePath, Batch, Caches, Cgroup, Endpoint, Metrics, Namespace, Pattern, Percent, ProgramChoice, Registry, RuntimeName, Size, Span,
-    Textfile,
+    AbsolutePath, Batch, Caches, Cgroup, Endpoint, Namespace, Pattern, Percent, ProgramChoice, Registry, RuntimeName, Size, Span, Textfile,
 };
+use crate::metrics::Metrics;
 use crate::plan::Target;
 use crate::policy::{Policy, Selectors};
 use crate::runtime::Wanted;

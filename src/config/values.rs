@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::metrics::Metrics;
 use crate::reference::Reference;
 use crate::report::Cache;
 use crate::runtime::{Choice, Kind};
@@ -212,17 +213,6 @@ impl<'de> Deserialize<'de> for Percent {
         };
         text.parse().map_err(serde::de::Error::custom)
     }
-}
-
-/// Where metrics go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Metrics {
-    /// To `node_exporter`'s textfile folder, if there is one in the usual places.
-    Auto,
-    /// Nowhere.
-    Off,
-    /// To this folder.
-    Folder(PathBuf),
 }
 
 /// Images a batch, 1 to 1,000.
