@@ -12,11 +12,11 @@ use std::thread::{self, ScopedJoinHandle};
 use anyhow::{Result, bail};
 
 use crate::disk;
-use crate::inventory::{Image, Inventory, NameIndex, Part, PulledAtSource, Runtime, SCHEMA_VERSION, SandboxImage};
+use crate::inventory::{Holds, Image, Inventory, NameIndex, Part, PulledAtSource, Runtime, SCHEMA_VERSION, SandboxImage};
 use crate::kubelet::{Kubelet, Pull, collect_pulls};
 use crate::process::Runner;
 use crate::reference::Reference;
-use crate::runtime::containerd::{Settings, collect_settings};
+use crate::runtime::containerd::{Settings, collect_settings, content_folder};
 use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
 use crate::runtime::{Found, Kind, Wanted, crio};
@@ -62,8 +62,6 @@ pub struct Facts {
     pub snapshotters: BTreeSet<String>,
     /// The image that sandboxes are made from, where the runtime tells.
     pub sandbox_image: Option<Reference>,
-    /// A folder on the file system that holds the images.
-    pub disk: PathBuf,
     /// What could not be gathered.
     pub gaps: Vec<String>,
 }
@@ -89,7 +87,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         Kind::Containerd => Some(settings.tasks()),
         Kind::CriO | Kind::Docker => None,
     };
-    let mut gaps = settings.gaps;
+    let mut gaps = settings.gaps.clone();
     gaps.append(&mut facts.gaps);
     gaps.extend(probe.kubelet.gaps.iter().cloned());
     let (static_pods, pod_gaps) = collect_static_pods(&probe.kubelet.static_pods)?;
@@ -98,13 +96,8 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
     gaps.extend(side_loaded.gaps);
     add_pulls(&mut facts.images, &collect_pulls());
     probe.state.recall(&mut facts.images, probe.now);
-    let disks = disk::usage(&facts.disk).map_or_else(
-        |error| {
-            gaps.push(format!("measure the image file system: {error:#}"));
-            Vec::new()
-        },
-        |disk| vec![disk],
-    );
+    let (disks, disk_gaps) = disk::measure_all(&disk_folders(found.kind, &root, &settings, &facts.snapshotters));
+    gaps.extend(disk_gaps);
     let mut inventory = Inventory {
         schema_version: SCHEMA_VERSION,
         node: host_name(),
@@ -131,6 +124,7 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         snapshotters: facts.snapshotters,
         images: facts.images,
         parts: facts.parts,
+        root: Some(root),
         disks,
         gaps,
     };
@@ -139,6 +133,32 @@ pub fn collect(probe: &Probe) -> Result<Inventory> {
         inventory.gaps.push(gap.into());
     }
     Ok(inventory)
+}
+
+/// Folders on the file systems that hold images or what containers write: containerd keeps blobs and snapshots apart, and each
+/// snapshotter may have a folder of its own; CRI-O may keep images apart from containers.
+fn disk_folders(kind: Kind, root: &Path, settings: &Settings, snapshotters: &BTreeSet<String>) -> Vec<(PathBuf, Holds)> {
+    let own = match kind {
+        Kind::Containerd => {
+            let snapshots = |name: &String| {
+                let usual = || root.join(format!("io.containerd.snapshotter.v1.{name}"));
+                settings.snapshots.get(name).cloned().unwrap_or_else(usual)
+            };
+            [content_folder(root)].into_iter().chain(snapshotters.iter().map(snapshots)).collect()
+        }
+        Kind::CriO | Kind::Docker => Vec::new(),
+    };
+    // By the name that people know, where that is the same file system.
+    let is_elsewhere = own.first().is_some_and(|blobs| is_on_another_device(blobs, root));
+    let root = (!is_elsewhere).then(|| root.to_owned());
+    let images = root.into_iter().chain(own).map(|folder| (folder, Holds::Images));
+    images.chain(settings.containers.iter().map(|folder| (folder.clone(), Holds::Containers))).collect()
+}
+
+fn is_on_another_device(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    device(one).zip(device(other)).is_some_and(|(one, other)| one != other)
 }
 
 /// What the runtime was asked for, and through which program.

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::disk;
-use crate::inventory::{Disk, Inventory};
+use crate::inventory::{BytesAre, Disk, DiskUsage, Inventory, Space};
 use crate::pace::{Pace, Paced};
 use crate::plan::{Plan, Removal};
 use crate::reference::{ImageId, Reference};
@@ -34,6 +34,8 @@ pub struct Executor<'a> {
     pub interrupt: &'a Interrupt,
     /// How gently.
     pub pace: &'a Pace,
+    /// Tells the fill of the file system of a folder; of one that can't be measured there is a gap.
+    pub measure: &'a dyn Fn(&Path) -> Result<DiskUsage>,
     /// Told of each removal when its outcome is known.
     pub watch: &'a dyn Fn(&Removal, &Outcome),
 }
@@ -90,20 +92,23 @@ pub enum Said {
     Complaint(String),
 }
 
+/// By so much more, at least, an image takes than it had packed, as it is kept packed and unpacked.
+const UNPACKED: u64 = 3;
+
 /// Removals that were asked for and not yet verified: positions in the plan, and the answer.
 type Open = (Vec<usize>, Result<Box<dyn Answer>>);
 
 impl Executor<'_> {
     /// Carries the plan out; what fails is told with each removal, and never stops the others.
     pub fn execute(&self, plan: &Plan, state: &mut State) -> Execution {
-        let mut run = Run { executor: self, plan, state, outcomes: vec![None; plan.removals.len()], open: Vec::new(), gaps: Vec::new() };
+        let mut run = Run::new(self, plan, state);
         let before = self.measure(&mut run.gaps);
         let rest = if plan.is_due { run.batches() } else { NotAttempted::TargetMet };
         run.verify();
+        run.collect_garbage();
         let Run { outcomes, mut gaps, .. } = run;
         let outcomes: Vec<Outcome> = outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::NotAttempted(rest))).collect();
         if outcomes.contains(&Outcome::Removed) {
-            gaps.extend(self.collect_garbage());
             gaps.extend(self.pulled_meanwhile());
         }
         let disks = self.measure(&mut gaps);
@@ -111,14 +116,15 @@ impl Executor<'_> {
         Execution { reclaimed_bytes: disk::freed(&before, &disks), outcomes, disks, gaps }
     }
 
-    fn collect_garbage(&self) -> Option<String> {
-        self.store.collect_garbage().err().map(|error| format!("bytes may come free later: {error:#}"))
-    }
-
     fn measure(&self, gaps: &mut Vec<String>) -> Vec<Disk> {
-        let mut usage =
-            |path: &Path| disk::usage(path).map_err(|error| gaps.push(format!("measure the image file system: {error:#}"))).ok();
-        self.inventory.disks.iter().filter_map(|disk| usage(&disk.path)).collect()
+        let measured = |disk: &Disk| match (self.measure)(&disk.path) {
+            Ok(usage) => Some(Disk { usage, ..disk.clone() }),
+            Err(error) => {
+                gaps.push(disk::unmeasured(&error));
+                None
+            }
+        };
+        self.inventory.disks.iter().filter_map(measured).collect()
     }
 
     fn pulled_meanwhile(&self) -> Option<String> {
@@ -138,30 +144,37 @@ struct Run<'a> {
     /// One for each removal, as far as they are known.
     outcomes: Vec<Option<Outcome>>,
     open: Vec<Open>,
+    /// Something was removed since the runtime last gave back what nothing holds any more.
+    owes_bytes: bool,
     gaps: Vec<String>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(executor: &'a Executor<'a>, plan: &'a Plan, state: &'a mut State) -> Self {
+        Self { executor, plan, state, outcomes: vec![None; plan.removals.len()], open: Vec::new(), owes_bytes: false, gaps: Vec::new() }
+    }
+
     /// One batch after the other, to the end of the plan or to what ends it earlier; that is why the rest is not attempted.
     fn batches(&mut self) -> NotAttempted {
         let mut paced = Paced::new(self.executor.pace, self.executor.interrupt);
         let mut next = 0;
-        while next < self.plan.removals.len() {
+        let ended = loop {
+            if next == self.plan.removals.len() {
+                break NotAttempted::LimitReached;
+            }
             let most = match paced.next_batch() {
                 Ok(most) => most,
-                Err(why) => return why,
+                Err(why) => break why,
             };
-            let positions: Vec<usize> = (next..self.plan.removals.len()).take(self.needed(next).min(most)).collect();
-            next += positions.len();
-            paced.attempt(self.batch(&positions));
+            let batch = next..next + self.needed(next).min(most).min(self.plan.removals.len() - next);
+            next = batch.end;
+            paced.attempt(self.batch(&batch.collect::<Vec<_>>()));
             if self.is_target_met() {
-                return NotAttempted::TargetMet;
+                break NotAttempted::TargetMet;
             }
-        }
-        if paced.is_blind {
-            self.gaps.push("this kernel doesn't tell how busy the disks are (/proc/pressure/io), so nothing waited for them".into());
-        }
-        NotAttempted::LimitReached
+        };
+        self.gaps.extend(paced.gap());
+        ended
     }
 
     /// So many of the next removals probably meet the target; all of them where there is none.
@@ -169,14 +182,13 @@ impl Run<'_> {
         let Some(target) = self.plan.target else {
             return usize::MAX;
         };
-        let missing = target.missing_bytes(&self.executor.measure(&mut self.gaps));
-        let mut bytes = 0;
-        let is_short = |removal: &&Removal| {
-            let short = bytes < missing;
-            bytes += removal.bytes;
-            short
+        let inventory = self.executor.inventory;
+        let missing = target.missing(&inventory.disks, &self.executor.measure(&mut self.gaps));
+        let missing = match inventory.bytes_are() {
+            BytesAre::Counted | BytesAre::UpperBound => missing,
+            BytesAre::PackedSizes => Space { bytes: missing.bytes.div_ceil(UNPACKED), ..missing },
         };
-        self.plan.removals[next..].iter().take_while(is_short).count().max(1)
+        self.plan.needed(next, missing).max(1)
     }
 
     /// Verified and measured, once the runtime has given back what the batch held.
@@ -185,8 +197,15 @@ impl Run<'_> {
             return false;
         };
         self.verify();
-        self.gaps.extend(self.executor.collect_garbage());
-        target.is_met(&self.executor.measure(&mut self.gaps))
+        self.collect_garbage();
+        target.is_met(&self.executor.inventory.disks, &self.executor.measure(&mut self.gaps))
+    }
+
+    fn collect_garbage(&mut self) {
+        if std::mem::take(&mut self.owes_bytes) {
+            let error = self.executor.store.collect_garbage().err();
+            self.gaps.extend(error.map(|error| format!("bytes may come free later: {error:#}")));
+        }
     }
 
     /// How many images the runtime was asked to take away.
@@ -256,6 +275,7 @@ impl Run<'_> {
         (self.executor.watch)(removal, &outcome);
         match outcome {
             Outcome::Removed => {
+                self.owes_bytes = true;
                 self.state.note_removal(removal);
                 self.state.finish(&removal.id);
             }
@@ -302,7 +322,9 @@ mod tests {
     use super::ctr::CtrStore;
     use super::*;
     use crate::inventory::Image;
-    use crate::inventory::samples::{digest_of, hash, image, inventory, policy, used_image};
+    use crate::inventory::samples::{digest_of, disk, hash, image, inventory, parts, policy, used_image};
+    use crate::plan::Target;
+    use crate::policy::Policy;
     use crate::process::Failure;
     use crate::process::fake::{Asked, FakeContainerd, failing, lines, output};
 
@@ -358,6 +380,33 @@ mod tests {
             self.folder.path().join("state.json")
         }
 
+        /// Stops at the low mark.
+        fn until(mut self, bytes: &[u64], used: u64) -> Self {
+            let alone: Vec<Vec<usize>> = (0..bytes.len()).map(|part| vec![part]).collect();
+            self.node.images[1..].iter_mut().zip(alone).for_each(|(image, parts)| image.parts = parts);
+            (self.node.parts, self.node.disks) = (parts(bytes), vec![disk("/disk", used)]);
+            let target = Some(Target { high: Some(80), low: Some(70), free_bytes: None });
+            self.plan = Plan::new(&self.node, &Policy { target, ..policy() });
+            self
+        }
+
+        /// What the disk holds once the runtime has given back what nothing holds.
+        fn measure(&self, fake: &FakeContainerd, path: &Path) -> DiskUsage {
+            let disk = self.node.disks.iter().find(|disk| disk.path == path).expect("a disk of the node");
+            let (mut pending, mut freed) = (0, 0);
+            for asked in fake.calls() {
+                match asked.command {
+                    "images rm" => {
+                        let goes = |removal: &&Removal| asked.args.contains(&removal.references[0].to_string());
+                        pending += self.plan.removals.iter().filter(goes).map(|removal| removal.gives_back.bytes).sum::<u64>();
+                    }
+                    "leases delete" => freed += std::mem::take(&mut pending),
+                    _ => {}
+                }
+            }
+            DiskUsage { used_bytes: disk.usage.used_bytes - freed, ..disk.usage }
+        }
+
         fn run(&self, fake: &FakeContainerd) -> Execution {
             self.run_watched(fake, &|_, _| ())
         }
@@ -370,7 +419,8 @@ mod tests {
             let ctr = fake.ctr();
             let (path, interrupt) = (self.state_path(), &self.interrupt);
             let store = CtrStore { ctr: &ctr, inventory: &self.node };
-            let executor = Executor { store: &store, inventory: &self.node, state_path: &path, interrupt, pace: &self.pace(), watch };
+            let (inventory, pace, measure) = (&self.node, &self.pace(), &|path: &Path| Ok(self.measure(fake, path)));
+            let executor = Executor { store: &store, inventory, state_path: &path, interrupt, pace, measure, watch };
             let execution = executor.execute(&self.plan, state);
             assert_eq!(execution.outcomes.len(), self.plan.removals.len());
             execution
@@ -690,6 +740,79 @@ mod tests {
             assert_eq!(stage.run(&fake).outcomes, [Outcome::Gone]);
             assert!(fake.args_of("leases create").is_empty(), "nothing was removed by us");
         }
+    }
+
+    const MET: Outcome = Outcome::NotAttempted(NotAttempted::TargetMet);
+
+    #[test]
+    fn stops_as_soon_as_the_target_is_met_and_not_before() {
+        // 900 of 1,000 bytes are used and 200 have to come free; the largest goes first.
+        for (bytes, removed) in [([250, 10, 5], 1), ([200, 10, 5], 1), ([199, 10, 5], 2), ([150, 49, 5], 3), ([150, 40, 5], 3)] {
+            for batch in [1, 100] {
+                let stage = Stage::with(&[A, B, C]).until(&bytes, 900).in_batches_of(batch);
+                let fake = stage.fake();
+                let execution = stage.run(&fake);
+                let expected = [vec![Outcome::Removed; removed], vec![MET; 3 - removed]].concat();
+                assert_eq!(execution.outcomes, expected, "{bytes:?} in batches of {batch}");
+                assert_eq!(execution.reclaimed_bytes, bytes[..removed].iter().sum::<u64>());
+            }
+        }
+    }
+
+    #[test]
+    fn asks_the_runtime_for_nothing_while_the_file_systems_are_below_the_mark() {
+        for used in [0, 700, 800] {
+            let stage = Stage::with(&[A, B]).until(&[10, 5], used);
+            let fake = stage.fake();
+            assert_eq!(stage.run(&fake).outcomes, [MET, MET]);
+            assert!(fake.calls().is_empty(), "{:?}", fake.calls());
+        }
+    }
+
+    #[test]
+    fn measures_only_once_the_runtime_has_given_back_what_a_batch_held() {
+        let stage = Stage::with(&[A, B, C]).until(&[150, 60, 40], 900).in_batches_of(1);
+        let fake = stage.fake();
+        assert_eq!(stage.run(&fake).outcomes, [Outcome::Removed, Outcome::Removed, MET]);
+        let batch = [&CHECK[..], &["images rm", "images ls -q", "leases create", "leases delete"]].concat();
+        assert_eq!(commands(&fake), [&batch[..], &batch, &["images ls -q"]].concat());
+    }
+
+    #[test]
+    fn goes_on_to_the_next_where_one_gives_back_less_than_was_reckoned() {
+        let stage = Stage::with(&[A, B, C]).until(&[250, 10, 5], 900);
+        let fake = stage.fake_where("images ls -q", |fake| fake.start("late", &image(A)));
+        let execution = stage.run(&fake);
+        assert_eq!(execution.outcomes, [spared("has come into use: container late"), Outcome::Removed, Outcome::Removed]);
+    }
+
+    #[test]
+    fn a_disk_that_can_not_be_measured_any_more_does_not_count_as_met() {
+        let stage = Stage::with(&[A, B]).until(&[250, 10], 900);
+        let (fake, memory) = (stage.fake(), &mut State::default().updated(&stage.node));
+        let (ctr, path, inventory) = (fake.ctr(), stage.state_path(), &stage.node);
+        let store = CtrStore { ctr: &ctr, inventory };
+        let measure = &|_: &Path| Err(anyhow::Error::msg("stale"));
+        let (interrupt, pace) = (&stage.interrupt, &stage.pace());
+        let executor = Executor { store: &store, inventory, state_path: &path, interrupt, pace, measure, watch: &|_, _| () };
+        let execution = executor.execute(&stage.plan, memory);
+        assert_eq!(execution.outcomes, [Outcome::Removed, Outcome::Removed]);
+        assert_eq!(execution.gaps, ["measure the image file system: stale"]);
+    }
+
+    #[test]
+    fn a_limit_ends_the_run_after_the_batch() {
+        let stage = Stage::with(&[A, B, C]).in_batches_of(2);
+        let pace = Pace { batch: 2, max_images: Some(2), ..Pace::default() };
+        let (fake, memory) = (stage.fake(), &mut State::default().updated(&stage.node));
+        let (ctr, path, inventory) = (fake.ctr(), stage.state_path(), &stage.node);
+        let store = CtrStore { ctr: &ctr, inventory };
+        let measure = &|path: &Path| Ok(stage.measure(&fake, path));
+        let executor =
+            Executor { store: &store, inventory, state_path: &path, interrupt: &stage.interrupt, pace: &pace, measure, watch: &|_, _| () };
+        let outcomes = executor.execute(&stage.plan, memory).outcomes;
+        assert_eq!(outcomes, [Outcome::Removed, Outcome::Removed, Outcome::NotAttempted(NotAttempted::LimitReached)]);
+        assert_eq!(fake.args_of("images rm"), [stage.references(0..2)]);
     }
 
     #[test]

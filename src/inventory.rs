@@ -50,7 +50,10 @@ pub struct Inventory {
     pub images: Vec<Image>,
     /// Blobs and snapshots; images refer to them by position.
     pub parts: Vec<Part>,
-    /// File systems that hold images.
+    /// The runtime's data folder; `None` in an inventory from before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
+    /// File systems that hold images or what containers write.
     pub disks: Vec<Disk>,
     /// Facts that could not be gathered, for people.
     pub gaps: Vec<String>,
@@ -187,20 +190,87 @@ pub enum UserKind {
 }
 
 /// A blob or a snapshot: what is freed when the last image that holds it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Bytes on disk.
     pub bytes: u64,
-    /// Something besides the listed images holds it too.
+    /// Files and folders on disk; 0 where nobody counts them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub inodes: u64,
+    /// Something besides the listed images holds it too: another namespace, a container, a mark of the runtime's own.
     #[serde(default)]
     pub held_elsewhere: bool,
 }
 
-/// A file system that holds images.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files and folders.
+    pub inodes: u64,
+}
+
+impl Space {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { bytes: self.bytes.saturating_add(other.bytes), inodes: self.inodes.saturating_add(other.inodes) }
+    }
+
+    /// Is it as much as `other` in both?
+    pub fn covers(self, other: Self) -> bool {
+        self.bytes >= other.bytes && self.inodes >= other.inodes
+    }
+}
+
+/// How the bytes are known that images would give back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BytesAre {
+    /// Counted by who holds each blob and layer.
+    #[default]
+    Counted,
+    /// As CRI lists the images: what they share counts with each, so they are at most this.
+    UpperBound,
+    /// As CRI lists them on containerd: sizes as they were pulled, what they share with each, what is unpacked with none.
+    PackedSizes,
+}
+
+/// What is on a file system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holds {
+    /// Images, perhaps with what containers write.
+    #[default]
+    Images,
+    /// What containers write alone: no removal of images relieves it.
+    Containers,
+}
+
+impl Holds {
+    /// Are there images on it?
+    pub fn is_images(&self) -> bool {
+        match self {
+            Self::Images => true,
+            Self::Containers => false,
+        }
+    }
+}
+
+/// A file system that holds images or what containers write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// The folder that was asked about.
     pub path: PathBuf,
+    /// What is on it.
+    #[serde(default, skip_serializing_if = "Holds::is_images")]
+    pub holds: Holds,
     /// Its fill.
     #[serde(flatten)]
     pub usage: DiskUsage,
@@ -254,6 +324,12 @@ impl fmt::Display for User {
 }
 
 impl Image {
+    /// Since when it has been unused as far as anybody saw: its last use or its first sight, or its last pull if that came
+    /// later; an image that nobody has seen before since now.
+    pub fn unused_since(&self, now: Timestamp) -> Timestamp {
+        self.last_used_at.max(self.first_seen_at).map_or(now, |seen| self.pulled_at.map_or(seen, |pulled| pulled.max(seen)))
+    }
+
     /// Has it no name but bare IDs?
     pub fn is_nameless(&self) -> bool {
         self.references.iter().all(Reference::is_bare_id)
@@ -341,21 +417,35 @@ impl Inventory {
             })
     }
 
-    /// Bytes that go when exactly the images at `positions` go: parts that nothing else holds.
-    pub fn bytes_held_alone(&self, positions: &[usize]) -> u64 {
-        let mut leaving: HashMap<usize, usize> = HashMap::new();
-        for part in positions.iter().filter_map(|&i| self.images.get(i)).flat_map(|image| &image.parts) {
-            *leaving.entry(*part).or_default() += 1;
+    /// What each of the images at `positions` gives back when they go one after the other: parts that nothing holds any more.
+    pub fn given_back_in_order(&self, positions: &[usize]) -> Vec<Space> {
+        let mut holders = self.holders();
+        let mut is_last = |part: &usize| {
+            let left = holders.entry(*part).or_default();
+            *left = left.saturating_sub(1);
+            *left == 0
+        };
+        let mut given_back = |image: &Image| {
+            let free = image.parts.iter().filter(|part| is_last(part)).filter_map(|part| self.parts.get(*part));
+            let space = free.filter(|part| !part.held_elsewhere).map(|part| Space { bytes: part.bytes, inodes: part.inodes });
+            space.fold(Space::default(), Space::plus)
+        };
+        positions.iter().map(|&i| given_back(&self.images[i])).collect()
+    }
+
+    /// Bytes that the images at `positions` hold together.
+    pub fn bytes_of(&self, positions: &[usize]) -> u64 {
+        let parts: BTreeSet<usize> = positions.iter().flat_map(|&i| &self.images[i].parts).copied().collect();
+        parts.iter().filter_map(|&part| self.parts.get(part)).map(|part| part.bytes).sum()
+    }
+
+    /// How the bytes are known.
+    pub fn bytes_are(&self) -> BytesAre {
+        match (&self.runtime.ctr, self.runtime.name.as_str()) {
+            (Some(_), _) => BytesAre::Counted,
+            (None, "containerd") => BytesAre::PackedSizes,
+            (None, _) => BytesAre::UpperBound,
         }
-        let holders = self.holders();
-        let goes = |part: usize, leaving: usize| holders.get(&part) == Some(&leaving);
-        leaving
-            .into_iter()
-            .filter(|&(part, count)| goes(part, count))
-            .filter_map(|(part, _)| self.parts.get(part))
-            .filter(|part| !part.held_elsewhere)
-            .map(|part| part.bytes)
-            .sum()
     }
 
     /// Bytes that each image holds alone, in the order of `images`.
@@ -380,7 +470,9 @@ impl Inventory {
 pub mod samples {
     use std::time::Duration;
 
-    use super::{Image, Inventory, Origin, Part, PulledAtSource, Runtime, SCHEMA_VERSION, SandboxImage, User, UserKind};
+    use super::{
+        Disk, DiskUsage, Holds, Image, Inventory, Origin, Part, PulledAtSource, Runtime, SCHEMA_VERSION, SandboxImage, User, UserKind,
+    };
     use crate::plan::removal_order;
     use crate::policy::{Policy, Selectors};
     use crate::reference::{Digest, ImageId, Reference};
@@ -473,14 +565,21 @@ pub mod samples {
             snapshotters: ["overlayfs".to_owned()].into(),
             images,
             parts: Vec::new(),
+            root: None,
             disks: Vec::new(),
             gaps: Vec::new(),
         }
     }
 
+    /// A file system of a thousand bytes.
+    pub fn disk(path: &str, used_bytes: u64) -> Disk {
+        let usage = DiskUsage { used_bytes, total_bytes: 1_000, used_inodes: 0, total_inodes: 0, available_bytes: None };
+        Disk { path: path.into(), holds: Holds::Images, usage }
+    }
+
     /// Parts of these sizes.
     pub fn parts(bytes: &[u64]) -> Vec<Part> {
-        bytes.iter().map(|&bytes| Part { bytes, held_elsewhere: false }).collect()
+        bytes.iter().map(|&bytes| Part { bytes, ..Part::default() }).collect()
     }
 
     /// Everything unused may go, with the defaults besides.

@@ -6,7 +6,7 @@ use crate::inventory::Inventory;
 use crate::plan::{Plan, Removal};
 use crate::policy::Verdict;
 use crate::reference::Reference;
-use crate::report::{MemoryOutcome, MemoryReport, MemoryUsage, Outcome, Report, Summary};
+use crate::report::{MemoryOutcome, MemoryReport, MemoryUsage, Outcome, Report, Summary, TargetReport};
 use crate::units::{human_bytes, printable};
 
 /// Of the entry that sums a run up; one query shows the whole fleet.
@@ -97,6 +97,7 @@ pub fn log_memory(memory: &MemoryReport) {
 /// The run in figures.
 pub fn log_summary(report: &Report) {
     let summary = &report.summary;
+    let target = report.target.as_ref();
     tracing::info!(
         message_id = SUMMARY,
         node = report.node,
@@ -110,14 +111,27 @@ pub fn log_summary(report: &Report) {
         failed = summary.failed,
         reclaimed_bytes = summary.reclaimed_bytes,
         memory_given_back_bytes = report.memory.as_ref().map(|memory| memory.given_back_bytes),
+        target_due = target.map(|target| target.is_due),
+        target_met = target.map(|target| target.is_met),
+        missing_bytes = target.map(|target| target.missing_bytes),
+        missing_inodes = target.map(|target| target.missing_inodes),
+        in_the_way = target.map(TargetReport::obstacles).filter(|all| !all.is_empty()),
         seconds = report.finished_at.since(report.started_at).map_or(0, |d| d.as_secs()),
         "run finished: {}",
-        in_words(summary)
+        in_words(summary, target)
     );
 }
 
 /// `removed 3 of 12 images, 1.2 GiB came free`, and what else there is to say.
-fn in_words(summary: &Summary) -> String {
+fn in_words(summary: &Summary, target: Option<&TargetReport>) -> String {
+    if let Some(target) = target.filter(|target| !target.is_due) {
+        return format!("nothing to do, no image file system is {}", target.begins_when());
+    }
+    let target = match target {
+        Some(target) if target.is_met => format!(", each image file system is {}", target.ends_when()),
+        Some(target) => format!(", target not met: {} more have to come free, in the way are {}", target.missing(), target.obstacles()),
+        None => String::new(),
+    };
     let more = [
         ("failed", summary.failed),
         ("spared", summary.spared),
@@ -126,7 +140,7 @@ fn in_words(summary: &Summary) -> String {
     ];
     let more = more.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!(", {count} {what}"));
     let freed = human_bytes(summary.reclaimed_bytes);
-    format!("removed {} of {} images, {freed} came free{}", summary.removed, summary.images, more.collect::<String>())
+    format!("removed {} of {} images, {freed} came free{}{target}", summary.removed, summary.images, more.collect::<String>())
 }
 
 fn joined(references: &[Reference]) -> String {
@@ -136,6 +150,30 @@ fn joined(references: &[Reference]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_summary_says_how_far_the_run_got_and_what_stood_in_the_way() {
+        let summary = Summary { images: 12, removed: 3, failed: 1, reclaimed_bytes: 1 << 30, ..Summary::default() };
+        let marks = TargetReport { high_threshold: Some(80), low_threshold: Some(70), ..TargetReport::default() };
+        let removed = "removed 3 of 12 images, 1.0 GiB came free, 1 failed";
+        let short = TargetReport {
+            is_due: true,
+            missing_bytes: 5 << 30,
+            in_the_way: [("in_use".to_owned(), 8), ("failed".to_owned(), 1)].into(),
+            ..marks.clone()
+        };
+        for (target, words) in [
+            (None, removed.to_owned()),
+            (Some(&marks), "nothing to do, no image file system is fuller than 80 %".into()),
+            (Some(&short), format!("{removed}, target not met: 5.0 GiB more have to come free, in the way are 8 in use · 1 failed")),
+            (
+                Some(&TargetReport { is_due: true, is_met: true, ..marks.clone() }),
+                format!("{removed}, each image file system is no fuller than 70 %"),
+            ),
+        ] {
+            assert_eq!(in_words(&summary, target), words);
+        }
+    }
 
     #[test]
     fn the_catalog_explains_each_kind_of_entry_and_no_other() {

@@ -41,13 +41,15 @@ pub struct Paced<'a> {
     attempted: usize,
     pressure: fn() -> Option<f64>,
     /// The pressure was asked for and can't be told.
-    pub is_blind: bool,
+    is_blind: bool,
+    /// It was waited for in vain.
+    was_too_busy: bool,
 }
 
 impl<'a> Paced<'a> {
     /// Begins now.
     pub fn new(pace: &'a Pace, interrupt: &'a Interrupt) -> Self {
-        Self { pace, interrupt, started: Instant::now(), attempted: 0, pressure: io_pressure, is_blind: false }
+        Self { pace, interrupt, started: Instant::now(), attempted: 0, pressure: io_pressure, is_blind: false, was_too_busy: false }
     }
 
     /// Rests before the next batch; how many images it may have at most, or why there is none.
@@ -72,6 +74,14 @@ impl<'a> Paced<'a> {
         self.attempted += images;
     }
 
+    /// What there is to say of waiting for the disks.
+    pub fn gap(&self) -> Option<String> {
+        if self.was_too_busy {
+            return Some(format!("ended early, as the disks stayed busier than max_io_pressure allows ({PRESSURE})"));
+        }
+        self.is_blind.then(|| format!("this kernel doesn't tell how busy the disks are ({PRESSURE}), so nothing waited for them"))
+    }
+
     fn wait_for_disks(&mut self) -> Result<(), NotAttempted> {
         let Some(most) = self.pace.max_io_pressure else {
             return Ok(());
@@ -82,6 +92,7 @@ impl<'a> Paced<'a> {
                 None => self.is_blind = true,
                 Some(pressure) if pressure > f64::from(most) && !self.interrupt.is_set() => {
                     if waiting.elapsed() >= self.pace.max_duration.map_or(PATIENCE, |most| most.min(PATIENCE)) {
+                        self.was_too_busy = true;
                         return Err(NotAttempted::LimitReached);
                     }
                     self.rest(LOOK);
@@ -141,7 +152,7 @@ mod tests {
         assert_eq!(run.next_batch(), Ok(5));
         run.attempt(5);
         assert_eq!(run.next_batch(), Err(NotAttempted::LimitReached));
-        assert!(!run.is_blind);
+        assert_eq!(run.gap(), None);
     }
 
     #[test]
@@ -164,7 +175,9 @@ mod tests {
     fn waits_while_the_disks_are_busy_but_not_for_ever() {
         let interrupt = Interrupt::default();
         let pace = Pace { batch: 1, max_io_pressure: Some(5), max_duration: Some(Duration::ZERO), ..Pace::default() };
-        assert_eq!(paced(&pace, &interrupt, || Some(5.01)).next_batch(), Err(NotAttempted::LimitReached));
+        let mut run = paced(&pace, &interrupt, || Some(5.01));
+        assert_eq!(run.next_batch(), Err(NotAttempted::LimitReached));
+        assert!(run.gap().is_some_and(|gap| gap.contains("busier than max_io_pressure")));
         let pace = Pace { max_duration: None, ..pace };
         assert_eq!(paced(&pace, &interrupt, || Some(5.0)).next_batch(), Ok(1));
     }
@@ -174,6 +187,6 @@ mod tests {
         let (interrupt, pace) = (Interrupt::default(), Pace { batch: 1, max_io_pressure: Some(5), ..Pace::default() });
         let mut run = paced(&pace, &interrupt, || None);
         assert_eq!(run.next_batch(), Ok(1));
-        assert!(run.is_blind);
+        assert!(run.gap().is_some_and(|gap| gap.contains("doesn't tell how busy")));
     }
 }

@@ -5,17 +5,21 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use crate::inventory::{Disk, DiskUsage, Image, Inventory, UserKind};
+use crate::inventory::{Image, Inventory, Space, UserKind};
 use crate::policy::{Newest, Policy, Verdict, judge};
 use crate::reference::{Digest, ImageId, Reference};
 use crate::units::{Timestamp, human_span};
+
+mod target;
+
+pub use target::Target;
 
 /// What is to happen to each image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// One for each image, in the order of the inventory.
     pub verdicts: Vec<Verdict>,
-    /// What goes, in this order: longest unused first, then what frees most.
+    /// What goes, in this order: longest unused first as far as anybody saw, then what holds most bytes alone.
     pub removals: Vec<Removal>,
     /// Bytes that go when all removals succeed.
     pub planned_bytes: u64,
@@ -25,46 +29,6 @@ pub struct Plan {
     pub target: Option<Target>,
     /// Are the file systems fuller than the target allows, or is there none?
     pub is_due: bool,
-}
-
-/// How full the file systems of the images may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
-    /// Act when one is fuller than this, in percent of its bytes or inodes.
-    pub high: Option<u8>,
-    /// Stop when none is fuller than this.
-    pub low: Option<u8>,
-    /// Act when one has less free, stop when none has.
-    pub free_bytes: Option<u64>,
-}
-
-impl Target {
-    /// Is one of them too full? What can't be measured isn't.
-    pub fn is_exceeded(&self, disks: &[Disk]) -> bool {
-        let exceeds = |disk: &Disk| self.high.is_some_and(|high| disk.usage.percent_full() > high) || self.lacks(disk);
-        disks.iter().any(exceeds)
-    }
-
-    /// Is none of them too full any more?
-    pub fn is_met(&self, disks: &[Disk]) -> bool {
-        let is_over = |disk: &Disk| self.low.is_some_and(|low| disk.usage.percent_full() > low) || self.lacks(disk);
-        !disks.iter().any(is_over)
-    }
-
-    fn lacks(&self, disk: &Disk) -> bool {
-        self.free_bytes.is_some_and(|wanted| disk.usage.free_bytes() < wanted)
-    }
-
-    /// Bytes that have to come free before it is met, as far as bytes are what is wanted; at least 1 while it is not met.
-    pub fn missing_bytes(&self, disks: &[Disk]) -> u64 {
-        let missing = |disk: &Disk| {
-            let DiskUsage { total_bytes, .. } = disk.usage;
-            let for_low = self.low.map_or(0, |low| total_bytes.saturating_mul(u64::from(100 - low)) / 100);
-            self.free_bytes.unwrap_or(0).max(for_low).saturating_sub(disk.usage.free_bytes())
-        };
-        let most = disks.iter().map(missing).max().unwrap_or(0);
-        if self.is_met(disks) { 0 } else { most.max(1) }
-    }
 }
 
 /// One image to remove, with all that tells later whether it is still the image that was judged.
@@ -80,8 +44,8 @@ pub struct Removal {
     pub digests: Vec<Digest>,
     /// Snapshots that a container of it would be made from.
     pub snapshots: Vec<String>,
-    /// Bytes that it holds alone.
-    pub bytes: u64,
+    /// What it gives back when all that go before it have gone.
+    pub gives_back: Space,
 }
 
 /// Why a plan may not be carried out, although every image was judged.
@@ -111,27 +75,45 @@ impl Plan {
         };
         let mut positions: Vec<usize> = verdicts.iter().enumerate().filter(goes).map(|(position, _)| position).collect();
         let alone = inventory.bytes_each_holds_alone();
-        positions.sort_by_key(|&i| (inventory.images[i].last_used_at, Reverse(alone[i]), inventory.images[i].id.clone()));
+        let unused_since = |i: usize| inventory.images[i].unused_since(inventory.taken_at);
+        positions.sort_by_cached_key(|&i| (unused_since(i), Reverse(alone[i]), inventory.images[i].id.clone()));
+        let given_back = inventory.given_back_in_order(&positions);
         Self {
-            planned_bytes: inventory.bytes_held_alone(&positions),
-            removals: positions.into_iter().map(|i| Removal::of(i, &inventory.images[i], alone[i])).collect(),
+            planned_bytes: given_back.iter().map(|space| space.bytes).sum(),
+            removals: positions.into_iter().zip(given_back).map(|(i, space)| Removal::of(i, &inventory.images[i], space)).collect(),
             refusals: refusals(inventory, policy),
             target: policy.target,
             is_due: policy.target.is_none_or(|target| target.is_exceeded(&inventory.disks)),
             verdicts,
         }
     }
+
+    /// So many removals from `first` on give back what is missing, if all goes as planned; all that are left where they don't.
+    pub fn needed(&self, first: usize, missing: Space) -> usize {
+        needed(&self.removals[first..].iter().collect::<Vec<_>>(), missing)
+    }
+}
+
+/// So many of these removals, one after the other, give back what is missing; all of them where they don't.
+pub fn needed(removals: &[&Removal], missing: Space) -> usize {
+    let mut freed = Space::default();
+    let is_short = |removal: &&&Removal| {
+        let is_short = !freed.covers(missing);
+        freed = freed.plus(removal.gives_back);
+        is_short
+    };
+    removals.iter().take_while(is_short).count()
 }
 
 impl Removal {
-    fn of(position: usize, image: &Image, bytes: u64) -> Self {
+    fn of(position: usize, image: &Image, gives_back: Space) -> Self {
         Self {
             position,
             id: image.id.clone(),
             references: removal_order(&image.references),
             digests: image.digests.clone(),
             snapshots: image.snapshots.clone(),
-            bytes,
+            gives_back,
         }
     }
 }
@@ -190,8 +172,7 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::Part;
-    use crate::inventory::samples::{digest_of, hash, hours_ago, image, image_with, inventory, now, parts, policy, used_image, user};
+    use crate::inventory::samples::{digest_of, disk, hash, hours_ago, image, image_with, inventory, now, parts, policy, used_image, user};
 
     /// Names of what goes, in order.
     fn going(inventory: &Inventory, plan: &Plan) -> Vec<String> {
@@ -223,30 +204,77 @@ mod tests {
             references: [hash(name).as_str(), &by_digest, name].map(Reference::new).to_vec(),
             digests: vec![digest_of(name)],
             snapshots: image(name).snapshots,
-            bytes: 0,
+            gives_back: Space::default(),
         };
         assert_eq!(plan.removals, [removal]);
     }
 
     #[test]
-    fn what_was_never_seen_in_use_goes_first_then_the_longest_unused_then_what_frees_most() {
-        let with = |name, last_used_at, part| Image { last_used_at, parts: vec![part], ..image(name) };
+    fn the_longest_unused_goes_first_then_what_holds_most_alone() {
+        let with = |name, seen, last_used_at, part| Image {
+            first_seen_at: seen,
+            last_used_at,
+            pulled_at: hours_ago(99),
+            parts: vec![part],
+            ..image(name)
+        };
         let mut node = inventory(vec![
-            with("quay.io/a/used-an-hour-ago:1", hours_ago(1), 0),
-            with("quay.io/a/never-used-small:1", None, 1),
-            with("quay.io/a/used-a-day-ago:1", hours_ago(24), 2),
-            with("quay.io/a/never-used-large:1", None, 3),
-            with("quay.io/a/used-an-hour-ago-large:1", hours_ago(1), 4),
+            with("quay.io/a/used-an-hour-ago:1", hours_ago(90), hours_ago(1), 0),
+            with("quay.io/a/seen-three-days-ago-and-never-used:1", hours_ago(72), None, 1),
+            with("quay.io/a/used-two-days-ago:1", hours_ago(90), hours_ago(48), 2),
+            with("quay.io/a/seen-three-days-ago-and-never-used-large:1", hours_ago(72), None, 3),
+            with("quay.io/a/used-an-hour-ago-large:1", hours_ago(2), hours_ago(1), 4),
+            with("quay.io/a/seen-now-large:1", None, None, 5),
+            Image { pulled_at: hours_ago(3), ..with("quay.io/a/used-long-ago-and-pulled-again:1", hours_ago(90), hours_ago(80), 6) },
         ]);
-        node.parts = parts(&[1, 1, 1, 9, 9]);
+        node.parts = parts(&[1, 1, 1, 9, 9, 99, 1]);
         let order = [
-            "quay.io/a/never-used-large:1",
-            "quay.io/a/never-used-small:1",
-            "quay.io/a/used-a-day-ago:1",
+            "quay.io/a/seen-three-days-ago-and-never-used-large:1",
+            "quay.io/a/seen-three-days-ago-and-never-used:1",
+            "quay.io/a/used-two-days-ago:1",
+            "quay.io/a/used-long-ago-and-pulled-again:1",
             "quay.io/a/used-an-hour-ago-large:1",
             "quay.io/a/used-an-hour-ago:1",
+            "quay.io/a/seen-now-large:1",
         ];
         assert_eq!(going(&node, &Plan::new(&node, &policy())), order);
+    }
+
+    #[test]
+    fn each_removal_tells_what_it_gives_back_once_those_before_it_are_gone() {
+        let with = |name, seen, parts: &[usize]| Image { first_seen_at: hours_ago(seen), parts: parts.to_vec(), ..image(name) };
+        let mut node =
+            inventory(vec![with("quay.io/a/a:1", 22, &[0, 1]), with("quay.io/a/b:1", 20, &[0, 2]), with("quay.io/a/c:1", 18, &[3])]);
+        node.parts = parts(&[1_000, 1, 10, 5]);
+        node.parts[2].inodes = 7;
+        let plan = Plan::new(&node, &policy());
+        let given_back: Vec<(u64, u64)> = plan.removals.iter().map(|r| (r.gives_back.bytes, r.gives_back.inodes)).collect();
+        assert_eq!((given_back, plan.planned_bytes), (vec![(1, 0), (1_010, 7), (5, 0)], 1_016));
+        let needed = |first, bytes, inodes| plan.needed(first, Space { bytes, inodes });
+        for (first, bytes, inodes, count) in [
+            (0, 0, 0, 0),
+            (0, 1, 0, 1),
+            (0, 2, 0, 2),
+            (0, 0, 1, 2),
+            (0, 1_011, 7, 2),
+            (0, 1_012, 0, 3),
+            (0, 9_999, 0, 3),
+            (2, 1, 0, 1),
+            (3, 1, 0, 0),
+        ] {
+            assert_eq!(needed(first, bytes, inodes), count, "{first} {bytes} {inodes}");
+        }
+    }
+
+    #[test]
+    fn without_a_target_there_is_always_something_to_do_and_with_one_only_above_it() {
+        let full =
+            |used| Inventory { disks: vec![disk("/a", used)], ..inventory(vec![used_image("quay.io/a/b:1"), image("quay.io/a/a:1")]) };
+        let target = Some(Target { high: Some(80), low: Some(70), free_bytes: None });
+        for (target, used, is_due) in [(None, 0, true), (target, 800, false), (target, 801, true)] {
+            let plan = Plan::new(&full(used), &Policy { target, ..policy() });
+            assert_eq!((plan.is_due, plan.removals.len(), plan.target), (is_due, 1, target));
+        }
     }
 
     #[test]
@@ -272,7 +300,7 @@ mod tests {
         ] {
             let mut node = inventory(images);
             node.parts = parts(&[1, 10, 100, 1_000]);
-            node.parts[3] = Part { held_elsewhere: true, ..node.parts[3] };
+            node.parts[3].held_elsewhere = true;
             assert_eq!(Plan::new(&node, &policy()).planned_bytes, planned);
         }
     }
@@ -353,50 +381,6 @@ mod tests {
         for refusal in [Refusal::NothingInUse, young] {
             assert!(refusal.words().1.contains("[safety]"), "{refusal:?} tells the way out");
         }
-    }
-
-    fn disk(used_bytes: u64, used_inodes: u64) -> Disk {
-        let usage = DiskUsage { used_bytes, total_bytes: 1_000, used_inodes, total_inodes: 100, available_bytes: Some(950 - used_bytes) };
-        Disk { path: "/var/lib/containerd".into(), usage }
-    }
-
-    #[test]
-    fn a_target_begins_above_the_high_threshold_and_ends_at_the_low_one() {
-        let target = Target { high: Some(80), low: Some(70), free_bytes: None };
-        // 50 of 1,000 bytes are kept back for root: 700 used are 75 % full.
-        for (used, inodes, exceeded, met) in [
-            (100, 1, false, true),
-            (650, 1, false, true),
-            (651, 1, false, false),
-            (750, 1, false, false),
-            (751, 1, true, false),
-            (100, 71, false, false),
-            (100, 81, true, false),
-        ] {
-            let disks = [disk(0, 0), disk(used, inodes)];
-            assert_eq!((target.is_exceeded(&disks), target.is_met(&disks)), (exceeded, met), "{used} {inodes}");
-        }
-        assert_eq!(target.missing_bytes(&[disk(750, 1)]), 100);
-        assert_eq!((target.missing_bytes(&[disk(650, 1)]), target.missing_bytes(&[disk(100, 81)])), (0, 1));
-    }
-
-    #[test]
-    fn a_target_of_free_bytes_begins_and_ends_there() {
-        let target = Target { high: None, low: None, free_bytes: Some(300) };
-        for (used, exceeded) in [(650, false), (651, true)] {
-            assert_eq!((target.is_exceeded(&[disk(used, 1)]), target.is_met(&[disk(used, 1)])), (exceeded, !exceeded));
-        }
-        assert_eq!(target.missing_bytes(&[disk(700, 1), disk(900, 1)]), 250);
-    }
-
-    #[test]
-    fn a_plan_is_due_only_above_its_target_and_where_that_can_be_measured() {
-        let target = Some(Target { high: Some(80), low: Some(70), free_bytes: None });
-        let due = |disks, target| {
-            Plan::new(&Inventory { disks, ..inventory(vec![image("quay.io/a/app:1")]) }, &Policy { target, ..policy() }).is_due
-        };
-        assert!(due(vec![disk(900, 1)], target) && due(vec![], None));
-        assert!(!due(vec![disk(100, 1)], target) && !due(vec![], target));
     }
 
     #[test]

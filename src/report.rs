@@ -2,15 +2,16 @@
 //!
 //! Pure. It holds the promise that `removed` is said only of what the runtime no longer lists.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::{Disk, DiskUsage, Image, Inventory, PulledAtSource, Runtime, SCHEMA_VERSION, User};
-use crate::plan::Plan;
+use crate::inventory::{BytesAre, Disk, DiskUsage, Holds, Image, Inventory, PulledAtSource, Runtime, SCHEMA_VERSION, Space, User};
+use crate::plan::{Plan, Removal, Target, needed};
 use crate::policy::{Keep, Remove, Verdict};
 use crate::reference::{Digest, ImageId, Reference};
-use crate::units::Timestamp;
+use crate::units::{Timestamp, human_bytes};
 
 /// What became of one planned removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +173,8 @@ pub struct Summary {
     pub planned_removals: usize,
     /// Bytes that go when all of them do.
     pub planned_bytes: u64,
+    /// How these are known, and those of each image.
+    pub bytes_are: BytesAre,
     /// Images that we removed.
     pub removed: usize,
     /// Images that somebody else removed meanwhile.
@@ -187,7 +190,8 @@ pub struct Summary {
 }
 
 /// How full the file systems may be, and whether they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TargetReport {
     /// Percent above which something is done.
     pub high_threshold: Option<u8>,
@@ -199,6 +203,20 @@ pub struct TargetReport {
     pub is_due: bool,
     /// Is it met now?
     pub is_met: bool,
+    /// Bytes that have to come free until it is, where most are missing.
+    pub missing_bytes: u64,
+    /// Inodes that have to come free until it is, where most are missing.
+    pub missing_inodes: u64,
+    /// So many of the removals that are planned, or were not attempted, probably do; all of them where they don't.
+    pub needed_removals: usize,
+    /// Bytes that these give back.
+    pub needed_bytes: u64,
+    /// Inodes that these give back.
+    pub needed_inodes: u64,
+    /// Where it isn't met: how many images stand in the way, by the reason or the outcome that kept them.
+    pub in_the_way: BTreeMap<String, usize>,
+    /// Bytes that these hold.
+    pub in_the_way_bytes: u64,
 }
 
 /// A file system before and after.
@@ -206,6 +224,9 @@ pub struct TargetReport {
 pub struct DiskReport {
     /// The folder that was asked about.
     pub path: std::path::PathBuf,
+    /// What is on it.
+    #[serde(default)]
+    pub holds: Holds,
     /// Before the removals.
     pub before: DiskUsage,
     /// After them; `None` where nothing was done.
@@ -323,7 +344,7 @@ impl Report {
             images[removal.position].outcome = Some(outcome.key());
             images[removal.position].error = outcome.explanation();
         }
-        let summary = Summary::new(plan, execution);
+        let summary = Summary::new(inventory, plan, execution);
         Self {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION"),
@@ -337,22 +358,102 @@ impl Report {
             images,
             summary,
             disks: disks(inventory, execution),
-            target: plan.target.map(|target| TargetReport {
-                high_threshold: target.high,
-                low_threshold: target.low,
-                free_bytes: target.free_bytes,
-                is_due: plan.is_due,
-                is_met: target.is_met(execution.map_or(&inventory.disks, |execution| &execution.disks)),
-            }),
+            target: plan.target.map(|target| TargetReport::new(&target, inventory, plan, execution)),
             memory: run.memory.clone(),
             gaps: inventory.gaps.iter().chain(execution.into_iter().flat_map(|e| &e.gaps)).cloned().collect(),
         }
     }
 }
 
+impl Report {
+    /// How many of the planned removals a run would do, and the bytes that they give back.
+    pub fn expected(&self) -> (usize, u64) {
+        match &self.target {
+            Some(target) => (target.needed_removals, target.needed_bytes),
+            None => (self.summary.planned_removals, self.summary.planned_bytes),
+        }
+    }
+}
+
+impl TargetReport {
+    fn new(target: &Target, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>) -> Self {
+        let now = execution.map_or(&inventory.disks, |execution| &execution.disks);
+        let (missing, is_met) = (target.missing(&inventory.disks, now), target.is_met(&inventory.disks, now));
+        let is_open =
+            |i: usize| execution.is_none_or(|execution| matches!(execution.outcomes.get(i), Some(Outcome::NotAttempted(_)) | None));
+        let open: Vec<&Removal> = plan.removals.iter().enumerate().filter(|(i, _)| is_open(*i)).map(|(_, removal)| removal).collect();
+        let needed = if plan.is_due && !is_met { needed(&open, missing) } else { 0 };
+        let given_back = open[..needed].iter().map(|removal| removal.gives_back).fold(Space::default(), Space::plus);
+        let mut report = Self {
+            high_threshold: target.high,
+            low_threshold: target.low,
+            free_bytes: target.free_bytes,
+            is_due: plan.is_due,
+            is_met,
+            missing_bytes: missing.bytes,
+            missing_inodes: missing.inodes,
+            needed_removals: needed,
+            needed_bytes: given_back.bytes,
+            needed_inodes: given_back.inodes,
+            ..Self::default()
+        };
+        if plan.is_due && !is_met {
+            report.add_what_stands_in_the_way(inventory, plan, execution);
+        }
+        report
+    }
+
+    /// When something is done: `fuller than 80 %`, `less than 20 GiB free`.
+    pub fn begins_when(&self) -> String {
+        let high = self.high_threshold.map(|high| format!("fuller than {high} %"));
+        let free = self.free_bytes.map(|free| format!("with less than {} free", human_bytes(free)));
+        high.into_iter().chain(free).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// When it ends: `no fuller than 70 %`, `20 GiB free`.
+    pub fn ends_when(&self) -> String {
+        let low = self.low_threshold.map(|low| format!("no fuller than {low} %"));
+        let free = self.free_bytes.map(|free| format!("with {} free", human_bytes(free)));
+        low.into_iter().chain(free).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// What has to come free until then: `12 GiB`, `4000 inodes`.
+    pub fn missing(&self) -> String {
+        let bytes = (self.missing_bytes > 0).then(|| human_bytes(self.missing_bytes));
+        let inodes = (self.missing_inodes > 0).then(|| format!("{} inodes", self.missing_inodes));
+        bytes.into_iter().chain(inodes).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// What stands in the way, the most of it first: `9 in use · 1 failed`.
+    pub fn obstacles(&self) -> String {
+        let mut all: Vec<(&String, &usize)> = self.in_the_way.iter().collect();
+        all.sort_by_key(|(_, count)| Reverse(**count));
+        all.into_iter().map(|(why, count)| format!("{count} {}", why.replace('_', " "))).collect::<Vec<_>>().join(" · ")
+    }
+
+    fn add_what_stands_in_the_way(&mut self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>) {
+        let mut outcomes: Vec<Option<&Outcome>> = vec![None; inventory.images.len()];
+        for (removal, outcome) in plan.removals.iter().zip(execution.into_iter().flat_map(|execution| &execution.outcomes)) {
+            outcomes[removal.position] = Some(outcome);
+        }
+        let mut left = Vec::new();
+        for (position, (verdict, outcome)) in plan.verdicts.iter().zip(outcomes).enumerate() {
+            let why = match (verdict, outcome) {
+                (Verdict::Keep(reason, _), _) => reason.key(),
+                (Verdict::Remove(..), None | Some(Outcome::Removed | Outcome::Gone)) => continue,
+                (Verdict::Remove(..), Some(Outcome::NotAttempted(why))) => why.key(),
+                (Verdict::Remove(..), Some(outcome @ (Outcome::Spared(_) | Outcome::Failed(_)))) => outcome.key(),
+            };
+            *self.in_the_way.entry(why.to_owned()).or_default() += 1;
+            left.push(position);
+        }
+        self.in_the_way_bytes = inventory.bytes_of(&left);
+    }
+}
+
 fn disks(inventory: &Inventory, execution: Option<&Execution>) -> Vec<DiskReport> {
     let after = |path: &std::path::Path| execution?.disks.iter().find(|disk| disk.path == path).map(|disk| disk.usage);
-    let report = |disk: &Disk| DiskReport { path: disk.path.clone(), before: disk.usage, after: after(&disk.path) };
+    let report = |disk: &Disk| DiskReport { path: disk.path.clone(), holds: disk.holds, before: disk.usage, after: after(&disk.path) };
     inventory.disks.iter().map(report).collect()
 }
 
@@ -390,11 +491,12 @@ impl Summary {
         Self { kept, planned, ..Self::default() }
     }
 
-    fn new(plan: &Plan, execution: Option<&Execution>) -> Self {
+    fn new(inventory: &Inventory, plan: &Plan, execution: Option<&Execution>) -> Self {
         let mut summary = Self {
             images: plan.verdicts.len(),
             planned_removals: plan.removals.len(),
             planned_bytes: plan.planned_bytes,
+            bytes_are: inventory.bytes_are(),
             reclaimed_bytes: execution.map_or(0, |e| e.reclaimed_bytes),
             ..Self::of_nothing()
         };
@@ -453,7 +555,7 @@ mod tests {
 
     fn disk(used_bytes: u64) -> Disk {
         let usage = DiskUsage { used_bytes, total_bytes: 100, used_inodes: 1, total_inodes: 9, available_bytes: Some(100 - used_bytes) };
-        Disk { path: "/var/lib/containerd".into(), usage }
+        Disk { path: "/var/lib/containerd".into(), holds: Holds::Images, usage }
     }
 
     /// Three unused images and two that stay.
@@ -490,7 +592,10 @@ mod tests {
         );
         assert_eq!(outcomes(&report), [(None, None); 5]);
         assert_eq!(report.images.iter().map(|image| image.reclaimable_bytes).collect::<Vec<_>>(), [0, 1, 10, 0, 100]);
-        assert_eq!(report.disks, [DiskReport { path: "/var/lib/containerd".into(), before: disk(90).usage, after: None }]);
+        assert_eq!(
+            report.disks,
+            [DiskReport { path: "/var/lib/containerd".into(), holds: Holds::Images, before: disk(90).usage, after: None }]
+        );
     }
 
     #[test]
@@ -595,8 +700,8 @@ mod tests {
         assert_keys(&json["images"][0], image, "");
         assert_keys(&json["images"][0]["users"][0], "kind id pod", "");
         let summary = "images kept planned_removals planned_bytes removed failed reclaimed_bytes";
-        assert_keys(&json["summary"], summary, "planned gone spared not_attempted");
-        assert_keys(&json["disks"][0], "path before after", "");
+        assert_keys(&json["summary"], summary, "planned gone spared not_attempted bytes_are");
+        assert_keys(&json["disks"][0], "path before after", "holds");
         for moment in ["before", "after"] {
             assert_keys(&json["disks"][0][moment], "used_bytes total_bytes used_inodes total_inodes", "available_bytes");
         }
@@ -649,6 +754,78 @@ mod tests {
         let after: Vec<Option<u64>> =
             report(&node, Some(&execution)).disks.iter().map(|disk| disk.after.map(|usage| usage.used_bytes)).collect();
         assert_eq!(after, [None, Some(20)]);
+    }
+
+    /// Five images of 1 to 5 bytes on a file system of 100 that is to be no fuller than 50.
+    fn crowded() -> (Inventory, Plan) {
+        let with = |image: Image, part| Image { parts: vec![part], ..image };
+        let mut node = node();
+        node.images[0] = with(node.images[0].clone(), 3);
+        node.images[3] = with(node.images[3].clone(), 4);
+        node.parts = parts(&[10, 20, 5, 2, 1]);
+        node.disks = vec![disk(90)];
+        let target = Some(Target { high: Some(80), low: Some(50), free_bytes: None });
+        let plan = Plan::new(&node, &Policy { target, ..policy() });
+        (node, plan)
+    }
+
+    fn target_after(outcomes: Vec<Outcome>, used: u64) -> TargetReport {
+        let (node, plan) = crowded();
+        let execution = Execution { outcomes, disks: vec![disk(used)], ..Execution::default() };
+        Report::new(&node, &plan, Some(&execution), &run(false)).target.expect("a target")
+    }
+
+    #[test]
+    fn a_target_tells_how_much_is_missing_and_how_many_removals_that_takes() {
+        let (node, plan) = crowded();
+        let target = Report::new(&node, &plan, None, &run(true)).target.expect("a target");
+        assert_eq!((target.high_threshold, target.low_threshold, target.free_bytes), (Some(80), Some(50), None));
+        assert_eq!((target.is_due, target.is_met, target.missing_bytes, target.missing_inodes), (true, false, 40, 0));
+        assert_eq!((target.needed_removals, target.needed_bytes), (3, 35), "all of them are not enough");
+        let few = Plan { target: Some(Target { high: Some(80), low: Some(65), free_bytes: None }), ..plan };
+        let target = Report::new(&node, &few, None, &run(true)).target.expect("a target");
+        assert_eq!((target.missing_bytes, target.needed_removals, target.needed_bytes), (25, 2, 30));
+    }
+
+    #[test]
+    fn a_target_that_is_met_or_not_due_needs_nothing_and_has_nothing_in_the_way() {
+        let met = target_after(vec![Outcome::Removed, Outcome::Removed, Outcome::NotAttempted(NotAttempted::TargetMet)], 50);
+        assert_eq!((met.is_met, met.missing_bytes, met.needed_removals, met.in_the_way.len()), (true, 0, 0, 0));
+        let (mut node, _) = crowded();
+        node.disks = vec![disk(60)];
+        let target = Some(Target { high: Some(80), low: Some(50), free_bytes: None });
+        let plan = Plan::new(&node, &Policy { target, ..policy() });
+        let target = Report::new(&node, &plan, None, &run(true)).target.expect("a target");
+        assert_eq!((target.is_due, target.needed_removals, target.in_the_way.len()), (false, 0, 0));
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_target_is_counted_by_why_it_is_still_there() {
+        let outcomes = vec![Outcome::Failed("device busy".into()), Outcome::Removed, Outcome::NotAttempted(NotAttempted::LimitReached)];
+        let target = target_after(outcomes, 80);
+        let expected = [("in_use", 1), ("unpullable", 1), ("failed", 1), ("limit_reached", 1)];
+        assert_eq!(target.in_the_way, expected.map(|(why, count)| (why.to_owned(), count)).into());
+        assert_eq!((target.missing_bytes, target.in_the_way_bytes), (30, 2 + 1 + 20 + 5));
+        assert_eq!((target.needed_removals, target.needed_bytes), (1, 5), "of those that are left");
+        let spared = target_after(vec![Outcome::Spared("in use".into()), Outcome::Gone, Outcome::Removed], 80);
+        assert_eq!(spared.in_the_way.get("spared"), Some(&1));
+    }
+
+    #[test]
+    fn a_target_says_in_words_when_it_begins_when_it_ends_and_what_is_missing() {
+        let gib = 1 << 30;
+        let all = TargetReport {
+            high_threshold: Some(80),
+            low_threshold: Some(70),
+            free_bytes: Some(20 * gib),
+            missing_bytes: 3 * gib,
+            missing_inodes: 7,
+            in_the_way: [("failed", 1), ("in_use", 9)].map(|(why, count)| (why.to_owned(), count)).into(),
+            ..TargetReport::default()
+        };
+        assert_eq!(all.begins_when(), "fuller than 80 % or with less than 20.0 GiB free");
+        assert_eq!(all.ends_when(), "no fuller than 70 % and with 20.0 GiB free");
+        assert_eq!((all.missing(), all.obstacles()), ("3.0 GiB and 7 inodes".into(), "9 in use · 1 failed".into()));
     }
 
     #[test]

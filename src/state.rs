@@ -625,9 +625,9 @@ mod tests {
                 let mut users = Vec::new();
                 match event {
                     Event::Pass(minutes) => real += i64::try_from(minutes).expect("few"),
-                    Event::Set(years) => off += years * YEAR,
+                    Event::Set(years) => off = (off + years * YEAR).clamp(-40 * YEAR, 400 * YEAR),
                     Event::Boot(years) => {
-                        off += years * YEAR;
+                        off = (off + years * YEAR).clamp(-40 * YEAR, 400 * YEAR);
                         (booted, boots) = (real, boots + 1);
                     }
                     Event::Use => users.push(samples::user(UserKind::Container)),

@@ -631,13 +631,15 @@ const PROMISED: &str = r#"
  "disks": [{"path": "…", "before": {"used_bytes": 0, "total_bytes": 0, "used_inodes": 0, "total_inodes": 0}, "after": {}}],
  "memory": null, "gaps": []}"#;
 /// Keys that came since; a version of the form may gain keys.
-const ADDED: [&str; 8] = [
+const ADDED: [&str; 10] = [
     "/refusals",
     "/runtime/namespace",
     "/summary/planned",
     "/summary/gone",
     "/summary/spared",
     "/summary/not_attempted",
+    "/summary/bytes_are",
+    "/disks/*/holds",
     "/disks/*/before/available_bytes",
     "/target",
 ];

@@ -1,5 +1,6 @@
 //! The laws of judging, over generated nodes and policies: what must hold whatever a node looks like.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -177,7 +178,8 @@ prop_compose! {
             unread_lists: Vec::new(),
             snapshotters: ["overlayfs".to_owned()].into(),
             images,
-            parts: parts.into_iter().map(|(bytes, held_elsewhere)| Part { bytes, held_elsewhere }).collect(),
+            parts: parts.into_iter().map(|(bytes, held_elsewhere)| Part { bytes, inodes: bytes / 100, held_elsewhere }).collect(),
+            root: None,
             disks: Vec::new(),
             gaps: Vec::new(),
         }
@@ -388,9 +390,11 @@ proptest! {
     }
 
     #[test]
-    fn the_longest_unused_goes_first(node in any_inventory(), policy in any_policy()) {
+    fn the_longest_unused_goes_first_and_of_these_what_holds_most_alone(node in any_inventory(), policy in any_policy()) {
         let removals = Plan::new(&node, &policy).removals;
-        prop_assert!(removals.is_sorted_by_key(|removal| node.images[removal.position].last_used_at));
+        let alone = node.bytes_each_holds_alone();
+        let unused_since = |i: usize| node.images[i].unused_since(node.taken_at);
+        prop_assert!(removals.is_sorted_by_key(|removal| (unused_since(removal.position), Reverse(alone[removal.position]))));
     }
 
     #[test]
@@ -404,7 +408,8 @@ proptest! {
         prop_assert_eq!(plan.planned_bytes, freed.map(|part| part.bytes).sum::<u64>());
         let alone = node.bytes_each_holds_alone();
         prop_assert!(goes.iter().map(|&i| alone[i]).sum::<u64>() <= plan.planned_bytes);
-        prop_assert!(alone.iter().enumerate().all(|(i, &bytes)| bytes == node.bytes_held_alone(&[i])));
+        prop_assert!(alone.iter().enumerate().all(|(i, &bytes)| bytes == node.given_back_in_order(&[i])[0].bytes));
+        prop_assert_eq!(plan.removals.iter().map(|removal| removal.gives_back.bytes).sum::<u64>(), plan.planned_bytes);
     }
 
     #[test]

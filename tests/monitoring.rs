@@ -225,7 +225,7 @@ impl Daemon {
     }
 
     fn query(&self, expression: &str) -> Result<Value> {
-        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = expression.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
         let answer: Value = serde_json::from_str(&self.get(&format!("/api/v1/query?query={encoded}"))?)?;
         ensure!(answer["status"] == "success", "{expression}: {answer}");
         Ok(answer["data"]["result"].clone())

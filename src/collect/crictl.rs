@@ -184,7 +184,7 @@ impl Listing {
             image.users.extend(users.by_position.remove(&position).into_iter().flatten());
             image.users.extend(users.blind.iter().map(|why| User { kind: UserKind::Unknown, id: why.clone(), pod: None }));
         }
-        Ok(Facts { version, images, parts, snapshotters: BTreeSet::new(), sandbox_image, disk: root.to_owned(), gaps })
+        Ok(Facts { version, images, parts, snapshotters: BTreeSet::new(), sandbox_image, gaps })
     }
 }
 
@@ -205,7 +205,7 @@ fn build_images(listed: &[CriImage], kind: Kind, root: &Path) -> (Vec<Image>, Ve
         image.pulled_at = pulled_at(&image, kind, root);
         image.pulled_at_source = image.pulled_at.map(|_| PulledAtSource::Blob);
         image.parts.push(parts.len());
-        parts.push(Part { bytes: own.size, held_elsewhere: false });
+        parts.push(Part { bytes: own.size, ..Part::default() });
         images.push(image);
     }
     (images, parts)

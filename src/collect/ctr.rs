@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::crictl::{CriListed, Users};
 use super::{Facts, join};
-use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, User, UserKind};
+use crate::inventory::{Image, NameIndex, Origin, Part, PulledAtSource, Space, User, UserKind};
 use crate::plan::removal_order;
 use crate::reference::{Digest, ImageId, Reference};
 use crate::runtime::containerd::{blob_file, pulled_at};
@@ -29,22 +29,25 @@ pub struct Listing {
     resolved: Resolved,
     users: Listed,
     sizes: Sizes,
+    /// Blobs of other namespaces.
+    elsewhere: Result<BTreeSet<Digest>>,
 }
 
-/// Bytes on disk of layers, or why they can't be told; by snapshotter.
-type Sizes = BTreeMap<String, Result<HashMap<String, u64>>>;
+/// Room on disk that layers take, or why it can't be told; by snapshotter.
+type Sizes = BTreeMap<String, Result<HashMap<String, Space>>>;
 
 impl Listing {
     /// Asks for everything, and for what doesn't wait for another answer at the same time: half of the time it takes is the
     /// start of programs, and a node has more than one core.
     pub fn collect(ctr: &Ctr, crictl: Option<&Crictl>) -> Result<Self> {
-        let (version, cri, containers, content, names) = thread::scope(|scope| {
+        let (version, cri, containers, content, names, elsewhere) = thread::scope(|scope| {
+            let elsewhere = scope.spawn(|| ctr.content_elsewhere());
             let cri = scope.spawn(|| crictl.map(CriListed::collect).transpose());
             let names = scope.spawn(|| ctr.names().context("list images"));
             let containers = scope.spawn(|| list_containers(ctr));
             let version = scope.spawn(|| ctr.server_version().context("ask the runtime for its version"));
             let content = ctr.content().context("list content");
-            (join(version), join(cri), join(containers), content, join(names))
+            (join(version), join(cri), join(containers), content, join(names), join(elsewhere))
         });
         let (version, cri, containers, content, names) = (version?, cri?, containers?, content?, names?);
         let snapshotters = content.snapshotters();
@@ -54,12 +57,12 @@ impl Listing {
             (resolve(ctr, &names, &content, known).context("list images"), join(users))
         });
         let (users, sizes) = users?;
-        Ok(Self { version, cri, content, resolved: resolved?, users, sizes })
+        Ok(Self { version, cri, content, resolved: resolved?, users, sizes, elsewhere })
     }
 
     /// Images with their users. `root` is containerd's data folder.
     pub fn facts(self, root: &Path) -> Facts {
-        let Self { version, cri, content, resolved, users, sizes } = self;
+        let Self { version, cri, content, resolved, users, sizes, elsewhere } = self;
         let mut gaps: Vec<String> = resolved.gap().into_iter().collect();
         let mut images = group(&resolved, &content);
         let mut parts = Parts::new(root);
@@ -67,6 +70,10 @@ impl Listing {
             parts.add_blobs(image, &content);
         }
         gaps.extend(parts.add_snapshots(&mut images, &users.snapshots, sizes));
+        match elsewhere {
+            Ok(elsewhere) => parts.keep(elsewhere.iter().chain(&content.rooted()).map(Digest::as_str)),
+            Err(error) => gaps.push(format!("what other namespaces hold can't be told, so less may come free: {error:#}")),
+        }
         let tops: BTreeSet<&str> = images.iter().flat_map(|image| &image.snapshots).map(String::as_str).collect();
         let uses = Uses::new(&users, &tops);
         for image in &mut images {
@@ -77,7 +84,7 @@ impl Listing {
             gaps.extend(add_what_cri_knows(&mut images, &cri));
         }
         let snapshotters = content.snapshotters();
-        Facts { version, images, parts: parts.all, snapshotters, sandbox_image: None, disk: root.to_owned(), gaps }
+        Facts { version, images, parts: parts.all, snapshotters, sandbox_image: None, gaps }
     }
 }
 
@@ -287,11 +294,18 @@ impl<'a> Parts<'a> {
         Self { root, all: Vec::new(), positions: HashMap::new() }
     }
 
-    fn add(&mut self, key: &str, bytes: u64) -> usize {
+    fn add(&mut self, key: &str, Space { bytes, inodes }: Space) -> usize {
         *self.positions.entry(key.to_owned()).or_insert_with(|| {
-            self.all.push(Part { bytes, held_elsewhere: false });
+            self.all.push(Part { bytes, inodes, held_elsewhere: false });
             self.all.len() - 1
         })
+    }
+
+    /// Notes that something else holds these too.
+    fn keep<'b>(&mut self, keys: impl Iterator<Item = &'b str>) {
+        for position in keys.filter_map(|key| self.positions.get(key)) {
+            self.all[*position].held_elsewhere = true;
+        }
     }
 
     /// The blobs of an image: their sizes, and the time of its newest manifest.
@@ -302,7 +316,7 @@ impl<'a> Parts<'a> {
             let printed = content.blob(digest).map_or(0, |blob| blob.printed_bytes);
             let bytes = file.as_ref().map_or(printed, fs::Metadata::len);
             image.size_bytes += bytes;
-            let part = self.add(digest.as_str(), file.map_or(printed, |file| on_disk(&file)));
+            let part = self.add(digest.as_str(), Space { bytes: file.map_or(printed, |file| on_disk(&file)), inodes: 1 });
             image.parts.push(part);
         }
         image.pulled_at = pulled_at(self.root, &image.digests);
@@ -323,9 +337,13 @@ impl<'a> Parts<'a> {
             };
             for image in images.iter_mut() {
                 let layers: BTreeSet<&str> = image.snapshots.iter().flat_map(|top| chains.below(top)).collect();
-                let positions = layers.into_iter().map(|layer| self.add(&format!("{snapshotter}/{layer}"), chains.bytes(layer)));
+                let positions = layers.into_iter().map(|layer| self.add(&format!("{snapshotter}/{layer}"), chains.size(layer)));
                 image.parts.extend(positions.collect::<Vec<_>>());
             }
+            // What a container or a mount stands on stays with it, also when the image is gone.
+            let standing = snapshots.iter().filter(|snapshot| !snapshot.is_committed).filter_map(|snapshot| snapshot.parent.as_deref());
+            let held: BTreeSet<String> = standing.flat_map(|top| chains.below(top)).map(|layer| format!("{snapshotter}/{layer}")).collect();
+            self.keep(held.iter().map(String::as_str));
         }
         gap
     }
@@ -336,8 +354,8 @@ fn on_disk(file: &fs::Metadata) -> u64 {
     file.blocks() * 512
 }
 
-/// Bytes on disk of the layers of one snapshotter.
-fn layer_sizes(ctr: &Ctr, snapshotter: &str, snapshots: &[Snapshot]) -> Result<HashMap<String, u64>> {
+/// Room on disk that the layers of one snapshotter take.
+fn layer_sizes(ctr: &Ctr, snapshotter: &str, snapshots: &[Snapshot]) -> Result<HashMap<String, Space>> {
     let committed = snapshots.iter().filter(|snapshot| snapshot.is_committed);
     ctr.snapshot_sizes(snapshotter, &committed.map(|snapshot| snapshot.key.clone()).collect::<Vec<_>>())
 }
@@ -345,11 +363,11 @@ fn layer_sizes(ctr: &Ctr, snapshotter: &str, snapshots: &[Snapshot]) -> Result<H
 /// Committed snapshots of one snapshotter: what each lies on, and how large it is.
 struct LayerSizes<'a> {
     parents: HashMap<&'a str, Option<&'a str>>,
-    sizes: HashMap<String, u64>,
+    sizes: HashMap<String, Space>,
 }
 
 impl<'a> LayerSizes<'a> {
-    fn new(snapshots: &'a [Snapshot], sizes: HashMap<String, u64>) -> Self {
+    fn new(snapshots: &'a [Snapshot], sizes: HashMap<String, Space>) -> Self {
         let committed = snapshots.iter().filter(|snapshot| snapshot.is_committed);
         Self { parents: committed.map(|snapshot| (snapshot.key.as_str(), snapshot.parent.as_deref())).collect(), sizes }
     }
@@ -360,7 +378,7 @@ impl<'a> LayerSizes<'a> {
         std::iter::successors(known, |key| self.parents.get(*key).copied().flatten())
     }
 
-    fn bytes(&self, key: &str) -> u64 {
-        self.sizes.get(key).copied().unwrap_or(0)
+    fn size(&self, key: &str) -> Space {
+        self.sizes.get(key).copied().unwrap_or_default()
     }
 }

@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Ended, Hint, LOCK, Session, crictl, explain, load_state, now, write_out};
 use crate::cli::Format;
+use crate::disk;
 use crate::execute::crictl::CrictlStore;
 use crate::execute::ctr::CtrStore;
 use crate::execute::{Executor, Store};
@@ -25,7 +26,6 @@ use crate::runtime::Found;
 use crate::signals::Interrupt;
 use crate::state::history::PastRun;
 use crate::state::{self, State};
-use crate::units::human_bytes;
 
 impl Session<'_> {
     /// One clean-up, as configured.
@@ -118,7 +118,8 @@ impl Session<'_> {
         };
         let run = |store: &dyn Store, state: &mut State| {
             let (interrupt, pace) = (self.interrupt, &self.config.settings.pace());
-            Executor { store, inventory, state_path: Path::new(state::PATH), interrupt, pace, watch: &watch }.execute(plan, state)
+            let state_path = Path::new(state::PATH);
+            Executor { store, inventory, state_path, interrupt, pace, measure: &disk::measure, watch: &watch }.execute(plan, state)
         };
         let (ctr, crictl) = (self.ctr(&runner, found), crictl(&runner, found));
         let execution = match (&ctr, &crictl) {
@@ -134,17 +135,19 @@ impl Session<'_> {
 
     /// Shows the plan and asks about it. stdout is left to the report where a program reads it.
     fn is_wanted(&self, inventory: &Inventory, plan: &Plan) -> Result<bool> {
-        let text = text::render_report(&Report::new(inventory, plan, None, &self.planned(false)), self.style());
+        let report = Report::new(inventory, plan, None, &self.planned(false));
+        let text = text::render_report(&report, self.style());
         match self.options.output {
             Format::Text => write_out(&text)?,
             Format::Json => io::stderr().write_all(text.as_bytes()).context("show the plan")?,
         }
-        self.ask(plan)
+        self.ask(&report)
     }
 
     /// Asks on the terminal; a signal is an answer too.
-    fn ask(&self, plan: &Plan) -> Result<bool> {
-        let question = format!("Remove {} images, about {}? [y/N] ", plan.removals.len(), human_bytes(plan.planned_bytes));
+    fn ask(&self, report: &Report) -> Result<bool> {
+        let (removals, bytes) = report.expected();
+        let question = format!("Remove {removals} images, {}? [y/N] ", text::amount(bytes, report.summary.bytes_are));
         io::stderr().write_all(question.as_bytes()).context("ask")?;
         let stdin = io::stdin();
         loop {

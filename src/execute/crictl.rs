@@ -110,7 +110,7 @@ impl CrictlStore<'_> {
     /// Has it come anew since it was judged? Somebody removed it and needs it after all.
     fn was_pulled_again(&self, removal: &Removal) -> bool {
         let image = &self.inventory.images[removal.position];
-        let now = self.inventory.disks.iter().filter_map(|disk| pulled_at(image, self.kind, &disk.path)).max();
+        let now = self.inventory.root.as_deref().and_then(|root| pulled_at(image, self.kind, root));
         now.is_some() && now > image.pulled_at
     }
 }
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::inventory::samples::{image, inventory, policy, used_image};
-    use crate::inventory::{Disk, DiskUsage, Image, Runtime};
+    use crate::inventory::{Image, Runtime};
     use crate::plan::Plan;
     use crate::process::fake::output;
     use crate::process::{Call, CallKind, Failure, Output, Program, Runner};
@@ -337,8 +337,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let record = root.path().join("overlay-images").join(image(A).id.hex());
         fs::create_dir_all(&record).expect("CRI-O's record of it");
-        let usage = DiskUsage { used_bytes: 1, total_bytes: 2, used_inodes: 1, total_inodes: 2, available_bytes: None };
-        let node = Inventory { disks: vec![Disk { path: root.path().to_owned(), usage }], ..node() };
+        let node = Inventory { root: Some(root.path().to_owned()), ..node() };
         let check = || on(Kind::CriO, &node, &unchanged(), |store, removal| store.look(&[removal], &[])).expect("a look").checks[0].clone();
         assert_eq!(check(), changed("was pulled again"));
         let then = SystemTime::UNIX_EPOCH + Duration::from_secs(image(A).pulled_at.expect("a time").unix());

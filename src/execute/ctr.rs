@@ -111,7 +111,7 @@ impl CtrStore<'_> {
     /// Has its content come anew since it was judged? Somebody removed it and needs it after all.
     fn was_pulled_again(&self, removal: &Removal) -> bool {
         let then = self.inventory.images[removal.position].pulled_at;
-        let now = self.inventory.disks.iter().filter_map(|disk| pulled_at(&disk.path, &removal.digests)).max();
+        let now = self.inventory.root.as_deref().and_then(|root| pulled_at(root, &removal.digests));
         now.is_some() && now > then
     }
 

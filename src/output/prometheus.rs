@@ -71,7 +71,7 @@ fn images(text: &mut Text, summary: &Summary) {
 fn file_systems(text: &mut Text, disks: &[DiskReport]) {
     let mut figure = |name: &str, help: &str, of: fn(&DiskUsage) -> u64| {
         let mut samples = Vec::new();
-        for disk in disks {
+        for disk in disks.iter().filter(|disk| disk.holds.is_images()) {
             let path = disk.path.display().to_string();
             samples.push((path.clone(), "before", of(&disk.before)));
             samples.extend(disk.after.as_ref().map(|after| (path, "after", of(after))));
@@ -80,7 +80,9 @@ fn file_systems(text: &mut Text, disks: &[DiskReport]) {
             samples.iter().map(|(path, moment, value)| ([("path", path.as_str()), ("moment", *moment)], *value)).collect();
         text.family(name, help, labelled.iter().map(|(labels, value)| (&labels[..], value)));
     };
-    figure("filesystem_used_bytes", "Use of the file systems that hold images, around the last clean-up.", |usage| usage.used_bytes);
+    figure("filesystem_used_bytes", "Use of the file systems that hold images, around the last clean-up.", |usage| {
+        usage.total_bytes.saturating_sub(usage.free_bytes())
+    });
     figure("filesystem_size_bytes", "Their size.", |usage| usage.total_bytes);
     figure("filesystem_used_inodes", "Inodes in use there.", |usage| usage.used_inodes);
     figure("filesystem_inodes", "All inodes there.", |usage| usage.total_inodes);
@@ -93,6 +95,7 @@ fn target(text: &mut Text, target: &TargetReport) {
     threshold("target_high_threshold_ratio", "How full they may be before anything is removed.", target.high_threshold);
     threshold("target_low_threshold_ratio", "How full they may be when it ends.", target.low_threshold);
     target.free_bytes.iter().for_each(|bytes| text.single("target_free_bytes", "How many bytes are to be free.", bytes));
+    text.single("target_missing_bytes", "Bytes that still had to come free for it.", target.missing_bytes);
     text.single("target_due", "1 if there was something to do for the target.", u8::from(target.is_due));
     text.single("target_met", "1 if the target was met when the last clean-up ended.", u8::from(target.is_met));
 }
@@ -137,6 +140,7 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::Holds;
     use crate::inventory::samples::now;
     use crate::report::Trigger;
 
@@ -164,8 +168,17 @@ mod tests {
                 reclaimed_bytes: 33,
                 ..Summary::default()
             }),
-            disks: vec![DiskReport { path: "/var/lib/con\"tai\\nerd".into(), before: usage(90), after: Some(usage(57)) }],
-            target: Some(TargetReport { high_threshold: Some(80), low_threshold: None, free_bytes: Some(7), is_due: true, is_met: false }),
+            disks: vec![
+                DiskReport { path: "/var/lib/con\"tai\\nerd".into(), holds: Holds::Images, before: usage(90), after: Some(usage(57)) },
+                DiskReport { path: "/elsewhere".into(), holds: Holds::Containers, before: usage(90), after: None },
+            ],
+            target: Some(TargetReport {
+                high_threshold: Some(80),
+                free_bytes: Some(7),
+                missing_bytes: 6,
+                is_due: true,
+                ..TargetReport::default()
+            }),
             memory: Some(MemoryReport { outcome: Some(MemoryOutcome::Failed), given_back_bytes: 5, ..MemoryReport::default() }),
             ..run(0, 3)
         }
@@ -196,12 +209,13 @@ mod tests {
                 "filesystem_used_bytes{path=\"/var/lib/con\\\"tai\\\\nerd\",moment=\"after\"} 57",
                 "target_high_threshold_ratio 0.8",
                 "target_free_bytes 7",
+                "target_missing_bytes 6",
                 "target_met 0",
                 "last_memory_step_success 0",
                 "last_memory_step_given_back_bytes 5",
             ],
         );
-        assert!(!text.contains("last_success") && !text.contains("low_threshold"), "{text}");
+        assert!(!text.contains("elsewhere") && !text.contains("last_success") && !text.contains("low_threshold"), "{text}");
     }
 
     #[test]

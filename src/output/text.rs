@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
+use super::memory;
 use crate::config::Config;
-use crate::inventory::{DiskUsage, Image, Inventory, Runtime};
+use crate::inventory::{BytesAre, DiskUsage, Image, Inventory, Runtime};
 use crate::policy::{Keep, since_what};
-use crate::report::{Cache, ImageReport, MemoryOutcome, MemoryReport, MemoryUsage, Report, Summary};
+use crate::report::{ImageReport, Report, Summary, TargetReport};
+
 use crate::units::printable;
 use crate::units::{Timestamp, human_bytes, human_span};
 
@@ -33,15 +35,15 @@ pub struct Look {
 }
 
 impl Look {
-    fn paint(self, style: &Style, text: &str) -> String {
+    pub(super) fn paint(self, style: &Style, text: &str) -> String {
         style.clone().force_styling(self.colors).apply_to(text).to_string()
     }
 
-    fn bold(self, text: &str) -> String {
+    pub(super) fn bold(self, text: &str) -> String {
         self.paint(&Style::new().bold(), text)
     }
 
-    fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         self.paint(&Style::new().dim(), text)
     }
 }
@@ -60,6 +62,7 @@ pub fn render_report(report: &Report, look: Look) -> String {
     let title = match going.iter().any(|image| image.outcome.is_some()) {
         true if going.iter().all(|image| image.outcome == Some("removed")) => "REMOVED",
         true => "WAS TO BE REMOVED",
+        false if is_undue(report) => "COULD GO",
         false => "TO REMOVE",
     };
     table(&mut text, title, &going_rows, &staying_rows, look);
@@ -174,6 +177,14 @@ fn totals(text: &mut String, report: &Report, look: Look) {
         // Nothing was to be told of images.
     } else if summary.planned_removals == 0 {
         _ = writeln!(text, "{}: {}.", bold("Nothing to remove".into()), of_images(summary));
+    } else if let Some(target) = report.target.as_ref().filter(|target| !target.is_due) {
+        let (could, begins) = (summary.planned_removals, target.begins_when());
+        _ = writeln!(
+            text,
+            "{}: no image file system is {begins}; {could} of {} images could go.",
+            bold("Nothing to do".into()),
+            summary.images
+        );
     } else if done {
         _ = writeln!(
             text,
@@ -183,8 +194,14 @@ fn totals(text: &mut String, report: &Report, look: Look) {
             not_done(summary)
         );
     } else {
-        let planned = format!("Would remove {} of {} images", summary.planned_removals, summary.images);
-        _ = writeln!(text, "{}, giving back about {}.", bold(planned), human_bytes(summary.planned_bytes));
+        let (removals, bytes) = report.expected();
+        let planned = format!("Would remove {removals} of {} images", summary.images);
+        let until =
+            report.target.as_ref().map_or_else(String::new, |target| format!(", until each image file system is {}", target.ends_when()));
+        _ = writeln!(text, "{}{until}, giving back {}.", bold(planned), amount(bytes, summary.bytes_are));
+    }
+    if let Some(target) = report.target.as_ref().filter(|target| target.is_due) {
+        _ = writeln!(text, "{}", target_words(target, done, look));
     }
     let kept = kept_by_rule(summary);
     if summary.planned_removals > 0 && !kept.is_empty() {
@@ -192,14 +209,58 @@ fn totals(text: &mut String, report: &Report, look: Look) {
     }
     for disk in &report.disks {
         let after = disk.after.unwrap_or(disk.before);
-        _ = writeln!(text, "{} {}", disk_bar(disk.before, after, look), look.dim(&printable(&disk.path.display().to_string())));
+        let beside = if disk.holds.is_images() { "" } else { " (what containers write, no images)" };
+        let path = format!("{}{beside}", printable(&disk.path.display().to_string()));
+        _ = writeln!(text, "{} {}", disk_bar(disk.before, after, look), look.dim(&path));
     }
-    report.memory.iter().for_each(|memory| text.push_str(&memory_lines(memory, look)));
+    report.memory.iter().for_each(|memory| text.push_str(&memory::lines(memory, look)));
     for refusal in &report.refusals {
         _ = writeln!(text, "{} {refusal}", look.paint(&Style::new().yellow(), "would be refused:"));
     }
     for gap in &report.gaps {
         _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "note:"), printable(gap));
+    }
+}
+
+fn is_undue(report: &Report) -> bool {
+    report.target.as_ref().is_some_and(|target| !target.is_due)
+}
+
+/// How far it got or will get, and what stands in the way.
+fn target_words(target: &TargetReport, done: bool, look: Look) -> String {
+    let yellow = |words: &str| look.paint(&Style::new().yellow(), words);
+    let in_the_way = match target.obstacles() {
+        none if none.is_empty() => "nothing is left that is an image".into(),
+        some => format!("in the way are {some}, which hold {}", human_bytes(target.in_the_way_bytes)),
+    };
+    match (target.is_met, done) {
+        (true, _) => format!("{}: each image file system is {}.", look.bold("Target met"), target.ends_when()),
+        (false, true) => {
+            let ends = target.ends_when();
+            format!("{} {} until each image file system is {ends}; {in_the_way}.", yellow("target not met:"), missing(target))
+        }
+        (false, false) if target.needed_bytes < target.missing_bytes || target.needed_inodes < target.missing_inodes => {
+            format!("{} {}, and {in_the_way}.", yellow("not enough for the target:"), missing(target))
+        }
+        (false, false) => format!("Until then {}.", missing(target)),
+    }
+}
+
+/// A file system that can't be measured any more lacks nothing that can be told.
+fn missing(target: &TargetReport) -> String {
+    match target.missing() {
+        none if none.is_empty() => "it can't be told what has to come free".into(),
+        some => format!("{some} more have to come free"),
+    }
+}
+
+/// Bytes that images would give back, and how well that is known.
+pub fn amount(bytes: u64, are: BytesAre) -> String {
+    let bytes = human_bytes(bytes);
+    match are {
+        BytesAre::Counted => format!("about {bytes}"),
+        BytesAre::UpperBound => format!("at most {bytes} (what images share counts with each of them)"),
+        BytesAre::PackedSizes => format!("{bytes} by their packed sizes (without ctr it can't be told what they take unpacked or share)"),
     }
 }
 
@@ -228,65 +289,34 @@ fn kept_by_rule(summary: &Summary) -> String {
     words.join(" · ")
 }
 
-/// `Disk [███████░░░░░] 62 % → 48 % of 40 GiB`.
+/// `Disk [███████░░░░░] 62 % → 48 % of 40 GiB`, and inodes where these are what is short.
 fn disk_bar(before: DiskUsage, after: DiskUsage, look: Look) -> String {
-    bar("Disk", before.used_bytes, after.used_bytes, before.total_bytes, look)
+    // What is kept back for root is not free, for thresholds and the kubelet neither.
+    let used = |usage: DiskUsage| usage.total_bytes.saturating_sub(usage.free_bytes());
+    let inodes = |usage: DiskUsage| share(usage.used_inodes, usage.total_inodes, 100);
+    let inodes = match (inodes(before), inodes(after)) {
+        (was, is) if was > share(used(before), before.total_bytes, 100) => format!(", {} of the inodes", change(was, is, before == after)),
+        _ => String::new(),
+    };
+    format!("{}{inodes}", bar("Disk", [used(before), used(after)], before.total_bytes, before == after, look))
 }
 
-fn bar(what: &str, before: u64, after: u64, total: u64, look: Look) -> String {
-    let share = |used: u64, of: u64| used.saturating_mul(of).checked_div(total).unwrap_or(0);
-    let cells = |used| usize::try_from(share(used, BAR as u64)).unwrap_or(BAR).min(BAR);
+fn share(part: u64, of: u64, cells: u64) -> u64 {
+    part.saturating_mul(cells).checked_div(of).unwrap_or(0)
+}
+
+fn change(was: u64, is: u64, is_same: bool) -> String {
+    if is_same { format!("{was} %") } else { format!("{was} % → {is} %") }
+}
+
+/// `what [███░░] 62 % → 48 % of 40 GiB`.
+pub(super) fn bar(what: &str, [before, after]: [u64; 2], total: u64, is_same: bool, look: Look) -> String {
+    let cells = |used| usize::try_from(share(used, total, BAR as u64)).unwrap_or(BAR).min(BAR);
     let (full, was) = (cells(after), cells(before).max(cells(after)));
     let freed = look.paint(&Style::new().green(), &"▒".repeat(was - full));
     let bar = format!("{}{freed}{}", "█".repeat(full), look.dim(&"░".repeat(BAR - was)));
-    let (before_percent, after_percent) = (share(before, 100), share(after, 100));
-    let change = if before == after { format!("{before_percent} %") } else { format!("{before_percent} % → {after_percent} %") };
+    let change = change(share(before, total, 100), share(after, total, 100), is_same);
     format!("{what} [{bar}] {change} of {}", human_bytes(total))
-}
-
-/// What is not free as a bar, and what came of the memory step.
-fn memory_lines(memory: &MemoryReport, look: Look) -> String {
-    let mut text = String::new();
-    if let Some(before) = memory.before {
-        let (after, used) = (memory.after.unwrap_or(before), |usage: MemoryUsage| usage.total_bytes.saturating_sub(usage.free_bytes));
-        let bar = bar("Memory", used(before), used(after), before.total_bytes, look);
-        _ = writeln!(text, "{bar} {}", look.dim(&format!("({})", figures(before, memory.after))));
-    }
-    let why = || printable(memory.error.as_deref().unwrap_or_default());
-    let (words, color) = match memory.outcome {
-        None if memory.error.is_some() => (format!("Memory can't be told: {}.", why()), Style::new().red()),
-        None => (format!("Would {}.", asked(memory)), Style::new().bold()),
-        Some(MemoryOutcome::Done) => (format!("Memory given back: {}.", human_bytes(memory.given_back_bytes)), Style::new().bold()),
-        Some(MemoryOutcome::Skipped) => (format!("Memory was left alone: {}.", why()), Style::new().bold()),
-        Some(MemoryOutcome::Failed) => (format!("Memory could not be given back: {}.", why()), Style::new().red()),
-    };
-    _ = writeln!(text, "{}", look.paint(&color, &words));
-    text
-}
-
-/// `free 1.0 GiB → 4.0 GiB, available …, cached …`.
-fn figures(before: MemoryUsage, after: Option<MemoryUsage>) -> String {
-    let change = |what: &str, of: fn(MemoryUsage) -> u64| match after.map(of).filter(|after| *after != of(before)) {
-        Some(after) => format!("{what} {} → {}", human_bytes(of(before)), human_bytes(after)),
-        None => format!("{what} {}", human_bytes(of(before))),
-    };
-    let parts = [
-        change("free", |usage| usage.free_bytes),
-        change("available", |usage| usage.available_bytes),
-        change("cached", |usage| usage.cached_bytes),
-        change("slab", |usage| usage.reclaimable_slab_bytes),
-    ];
-    parts.join(", ")
-}
-
-fn asked(memory: &MemoryReport) -> String {
-    let drop = memory.drop_caches.map(|cache| match cache {
-        Cache::Pages => "drop the page cache".to_owned(),
-        Cache::Slab => "drop directory entries and inodes".to_owned(),
-        Cache::All => "drop the page cache, directory entries and inodes".to_owned(),
-    });
-    let reclaim = memory.reclaim.as_ref().map(|ask| format!("ask {} for {}", printable(&ask.cgroup), human_bytes(ask.asked_bytes)));
-    reclaim.into_iter().chain(drop).collect::<Vec<_>>().join(" and ")
 }
 
 /// What is on the node.
@@ -343,9 +373,10 @@ pub fn render_config(config: &Config, look: Look) -> String {
 mod tests {
     use super::*;
     use crate::inventory::PulledAtSource;
-    use crate::inventory::samples::{image, inventory, now, policy, used_image};
-    use crate::plan::Plan;
-    use crate::report::{Run, Trigger};
+    use crate::inventory::samples::{disk, image, inventory, now, parts, policy, used_image};
+    use crate::plan::{Plan, Target};
+    use crate::policy::Policy;
+    use crate::report::{Execution, NotAttempted, Outcome, Run, Trigger};
 
     const LONG: &str = "registry.example.com/platform/observability/metritrics-collector-sidecar:v1.24.3";
 
@@ -362,6 +393,115 @@ mod tests {
     fn whys(lines: &[String]) -> Vec<String> {
         let start = lines[0].chars().count() - 3;
         lines.iter().filter(|line| !line.is_empty()).map(|line| line.chars().skip(start).collect()).collect()
+    }
+
+    /// What stands below the tables for three images of 10, 20 and 30 bytes on a file system of 1,000 bytes.
+    fn totals_of(used: u64, runtime: &str, outcomes: Option<Vec<Outcome>>) -> String {
+        let with = |image: Image, part| Image { parts: vec![part], ..image };
+        let images = [image("quay.io/a/a:1"), image("quay.io/a/b:1"), used_image("quay.io/a/c:1")];
+        let mut node = inventory(images.into_iter().zip(0..).map(|(image, part)| with(image, part)).collect());
+        (node.parts, node.disks) = (parts(&[10, 20, 30]), vec![disk("/images", used)]);
+        node.runtime.name = runtime.trim_end_matches(" without ctr").into();
+        node.runtime.ctr = node.runtime.ctr.filter(|_| !runtime.ends_with("without ctr"));
+        let target = Target { high: Some(80), low: Some(78), free_bytes: None };
+        let plan = Plan::new(&node, &Policy { target: (used > 0).then_some(target), ..policy() });
+        let given_back: u64 = plan
+            .removals
+            .iter()
+            .zip(outcomes.iter().flatten())
+            .filter(|(_, o)| **o == Outcome::Removed)
+            .map(|(r, _)| r.gives_back.bytes)
+            .sum();
+        let execution = outcomes.map(|outcomes| Execution {
+            outcomes,
+            disks: vec![disk("/images", used.saturating_sub(given_back))],
+            reclaimed_bytes: given_back,
+            gaps: Vec::new(),
+        });
+        let run = Run { dry_run: execution.is_none(), trigger: Trigger::Person, started_at: now(), finished_at: now(), memory: None };
+        let text = render_report(&Report::new(&node, &plan, execution.as_ref(), &run), Look { colors: false, width: 200 });
+        text.rsplit("\n\n").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn says_how_well_the_bytes_are_known_that_images_would_give_back() {
+        for (runtime, words) in [
+            ("containerd", "giving back about 30 B."),
+            (
+                "containerd without ctr",
+                "giving back 30 B by their packed sizes (without ctr it can't be told what they take unpacked or share).",
+            ),
+            ("cri-o without ctr", "giving back at most 30 B (what images share counts with each of them)."),
+        ] {
+            let totals = totals_of(0, runtime, None);
+            assert!(totals.starts_with("Would remove 2 of 3 images, ") && totals.contains(words), "{totals}");
+        }
+    }
+
+    #[test]
+    fn says_that_there_is_nothing_to_do_below_the_mark() {
+        for outcomes in [None, Some(vec![Outcome::NotAttempted(NotAttempted::TargetMet); 2])] {
+            let totals = totals_of(790, "containerd", outcomes);
+            assert!(totals.starts_with("Nothing to do: no image file system is fuller than 80 %; 2 of 3 images could go.\n"), "{totals}");
+            assert!(!totals.contains("arget"), "{totals}");
+        }
+    }
+
+    #[test]
+    fn says_how_far_it_will_get_or_got_and_what_stands_in_the_way() {
+        let removed =
+            |count: usize| [vec![Outcome::Removed; count], vec![Outcome::NotAttempted(NotAttempted::TargetMet); 2 - count]].concat();
+        let until = "until each image file system is no fuller than 78 %";
+        for (used, outcomes, parts) in [
+            (
+                801,
+                None,
+                [format!("Would remove 2 of 3 images, {until}, giving back about 30 B."), "Until then 21 B more have to come free.".into()],
+            ),
+            (
+                900,
+                None,
+                [
+                    format!("Would remove 2 of 3 images, {until}, giving back about 30 B."),
+                    "not enough for the target: 120 B more have to come free, and in the way are 1 in use, which hold 30 B.".into(),
+                ],
+            ),
+            (
+                801,
+                Some(removed(2)),
+                ["Removed 2 of 3, 30 B given back".into(), "Target met: each image file system is no fuller than 78 %.".into()],
+            ),
+            (
+                900,
+                Some(vec![Outcome::Removed, Outcome::Failed("busy".into())]),
+                [
+                    "Removed 1 of 3".into(),
+                    format!("target not met: 100 B more have to come free {until}; in the way are 1 failed · 1 in use, which hold 40 B."),
+                ],
+            ),
+        ] {
+            let totals = totals_of(used, "containerd", outcomes);
+            assert!(parts.iter().all(|part| totals.contains(part)), "{used}: {parts:?}\n{totals}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_lacks_inodes_says_so_and_what_root_has_for_itself_is_not_free() {
+        let usage = |used_bytes, used_inodes| DiskUsage {
+            used_bytes,
+            total_bytes: 1_000,
+            used_inodes,
+            total_inodes: 100,
+            available_bytes: Some(950 - used_bytes),
+        };
+        let bar = |before, after| disk_bar(before, after, Look { colors: false, width: 80 });
+        assert!(
+            bar(usage(450, 91), usage(450, 91)).ends_with("] 50 % of 1000 B, 91 % of the inodes"),
+            "{}",
+            bar(usage(450, 91), usage(450, 91))
+        );
+        assert!(bar(usage(450, 10), usage(350, 9)).ends_with("] 50 % → 40 % of 1000 B"));
+        assert!(bar(usage(450, 91), usage(350, 9)).ends_with("] 50 % → 40 % of 1000 B, 91 % → 9 % of the inodes"));
     }
 
     #[test]

@@ -15,11 +15,13 @@ use crate::reference::{Digest, Reference};
 use crate::runtime::ctr::Ctr;
 
 /// Every command it knows, and whether it changes anything. The longer of two that begin alike comes first.
-const COMMANDS: [(&str, bool); 12] = [
+const COMMANDS: [(&str, bool); 14] = [
     ("version", false),
     ("images ls -q", false),
     ("images ls", false),
     ("images rm", true),
+    ("namespaces ls -q", false),
+    ("content ls -q", false),
     ("content ls", false),
     ("containers ls -q", false),
     ("containers ls", false),
@@ -112,6 +114,7 @@ impl FakeContainerd {
     fn empty() -> Self {
         let listings = [
             ("version", "Server:\n  Version: 1.7.24\n"),
+            ("namespaces ls -q", "k8s.io\n"),
             ("content ls", "DIGEST SIZE AGE LABELS\n"),
             ("containers ls", CONTAINERS),
             ("containers ls -q", ""),
@@ -216,11 +219,12 @@ impl Runner for FakeContainerd {
             return Err(Failure::NotStarted("a test has no daemon".into()));
         }
         let words: Vec<String> = call.args.iter().map(|arg| arg.to_str().expect("text").to_owned()).collect();
-        assert_eq!(words[..4], ["--address", "/fake/sock", "--namespace", "k8s.io"]);
+        assert_eq!(words[..3], ["--address", "/fake/sock", "--namespace"]);
         let starts = |command: &str| words[4..].starts_with(&command.split(' ').map(str::to_owned).collect::<Vec<_>>());
         let known = COMMANDS.iter().find(|(command, _)| starts(command));
         let (command, changes) = known.unwrap_or_else(|| panic!("the fake ctr doesn't know {:?}", &words[4..]));
         assert_eq!(call.kind == CallKind::Removal, *changes, "{command} is to be called as what it is");
+        assert_eq!(words[3] == "k8s.io", *command != "content ls -q", "other namespaces are asked for the digests of their content alone");
         let asked = Asked { command, args: words[4 + command.split(' ').count()..].to_vec() };
         lock(&self.calls).push(asked.clone());
         (self.reaction)(self, &asked).unwrap_or_else(|| Ok(self.answer(&asked)))

@@ -3,6 +3,7 @@
 //! Asked of `containerd config dump` with the very program and file the daemon was started with, where these can be seen;
 //! else read from the file. What can't be told is a gap. Besides, where it keeps blobs, whose times tell of pulls.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,10 @@ pub struct Settings {
     pub root: Option<PathBuf>,
     /// Folder of what runs.
     pub state: Option<PathBuf>,
+    /// Folders of snapshotters that don't keep their snapshots in the data folder.
+    pub snapshots: BTreeMap<String, PathBuf>,
+    /// Where containers write, if that isn't where images are.
+    pub containers: Option<PathBuf>,
     /// The sandbox image and where that was read.
     pub sandbox_image: SandboxImage,
     /// What could not be told.
@@ -39,9 +44,14 @@ impl Settings {
     }
 }
 
+/// Where containerd keeps blobs, below its data folder `root`.
+pub fn content_folder(root: &Path) -> PathBuf {
+    root.join("io.containerd.content.v1.content")
+}
+
 /// Where containerd keeps a blob, below its data folder `root`.
 pub fn blob_file(root: &Path, digest: &Digest) -> PathBuf {
-    root.join("io.containerd.content.v1.content/blobs").join(digest.algorithm()).join(digest.hex())
+    content_folder(root).join("blobs").join(digest.algorithm()).join(digest.hex())
 }
 
 /// When the newest of these manifests came.
@@ -93,17 +103,24 @@ fn parse(text: &str, source: &str) -> Settings {
             return Settings { gaps: vec![gap], ..Settings::default() };
         }
     };
-    let plugins = table.get("plugins").and_then(Value::as_table).into_iter().flatten();
+    let plugins = || table.get("plugins").and_then(Value::as_table).into_iter().flatten();
     // 1.x: plugins."io.containerd.grpc.v1.cri".sandbox_image; 2.x: plugins."io.containerd.cri.v1.images".pinned_images.sandbox.
-    let names = plugins.filter_map(|(_, plugin)| {
+    let names = plugins().filter_map(|(_, plugin)| {
         let old = plugin.get("sandbox_image");
         let new = plugin.get("pinned_images").and_then(|pinned| pinned.get("sandbox"));
         old.or(new).and_then(Value::as_str).filter(|name| !name.is_empty()).map(Reference::new)
     });
     let names: Vec<Reference> = names.collect();
-    let folder = |key| table.get(key).and_then(Value::as_str).filter(|path| path.starts_with('/')).map(PathBuf::from);
+    let path = |value: Option<&Value>| value.and_then(Value::as_str).filter(|path| path.starts_with('/')).map(PathBuf::from);
+    let folder = |key| path(table.get(key));
+    let snapshots = plugins().filter_map(|(name, plugin)| {
+        let name = name.strip_prefix("io.containerd.snapshotter.v1.")?;
+        Some((name.to_owned(), path(plugin.get("root_path"))?))
+    });
+    let snapshots = snapshots.collect();
     let source = (!names.is_empty()).then(|| source.to_owned());
-    Settings { root: folder("root"), state: folder("state"), sandbox_image: SandboxImage { names, source }, gaps: Vec::new() }
+    let sandbox_image = SandboxImage { names, source };
+    Settings { root: folder("root"), state: folder("state"), snapshots, sandbox_image, ..Settings::default() }
 }
 
 /// What the daemon was started with.
@@ -164,6 +181,12 @@ mod tests {
         assert_eq!(settings.sandbox_image, SandboxImage::default());
         assert!(settings.gaps.is_empty());
         assert_eq!(parse("version = [", "x").gaps.len(), 1);
+    }
+
+    #[test]
+    fn reads_where_a_snapshotter_keeps_its_snapshots() {
+        let text = "[plugins.\"io.containerd.snapshotter.v1.overlayfs\"]\nroot_path = \"/fast\"\n[plugins.\"io.containerd.snapshotter.v1.native\"]\nroot_path = \"\"\n";
+        assert_eq!(parse(text, "x").snapshots, BTreeMap::from([("overlayfs".to_owned(), "/fast".into())]));
     }
 
     #[test]

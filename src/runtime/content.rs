@@ -12,6 +12,8 @@ use crate::units::printable;
 
 const CHILD: &str = "containerd.io/gc.ref.content";
 const SNAPSHOT: &str = "containerd.io/gc.ref.snapshot.";
+/// A blob with this label is never collected (containerd `docs/garbage-collection.md`).
+const ROOT: &str = "containerd.io/gc.root";
 const ORIGIN: &str = "containerd.io/distribution.source.";
 
 /// Every blob of a namespace.
@@ -34,6 +36,8 @@ pub struct Blob {
     pub snapshots: Vec<(String, String)>,
     /// Registries it came from.
     pub origins: Vec<Origin>,
+    /// Is it marked to stay whatever refers to it?
+    pub is_root: bool,
 }
 
 impl Content {
@@ -69,6 +73,11 @@ impl Content {
     pub fn below(&self, target: &Digest) -> BTreeSet<Digest> {
         let children = |digest: &Digest| self.blob(digest).map_or_else(Vec::new, |blob| blob.children.clone());
         self.closure(target, children)
+    }
+
+    /// All blobs that stay although no image leads to them.
+    pub fn rooted(&self) -> BTreeSet<Digest> {
+        self.blobs.iter().filter(|(_, blob)| blob.is_root).flat_map(|(digest, _)| self.below(digest)).collect()
     }
 
     /// All manifests and indexes that lead to `config`.
@@ -154,6 +163,8 @@ impl Blob {
             // A deeper key (`…snapshot.overlayfs/x`) is another way of writing the same tie.
             let snapshotter = snapshotter.split('/').next().unwrap_or(snapshotter);
             self.snapshots.push((snapshotter.to_owned(), value.to_owned()));
+        } else if key == ROOT {
+            self.is_root = true;
         } else if let Some(host) = key.strip_prefix(ORIGIN) {
             let origin = |repository: &str| Origin { host: host.to_owned(), repository: repository.to_owned() };
             self.origins.extend(value.split(',').map(origin));

@@ -13,6 +13,8 @@ use crate::reference::Reference;
 use crate::runtime::containerd::Settings;
 
 const DROP_INS: &str = "/etc/crio/crio.conf.d";
+/// Where everything is unless somebody says otherwise (containers-storage.conf(5)).
+const USUAL_ROOT: &str = "/var/lib/containers/storage";
 /// CRI-O's own file before those of containers/storage.
 const FILES: [&str; 3] = ["/etc/crio/crio.conf", "/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
 
@@ -73,8 +75,13 @@ impl Told {
     }
 
     fn settings(self) -> Settings {
-        let root = self.roots.into_iter().flatten().next();
-        Settings { root, sandbox_image: self.sandbox_image, gaps: self.gaps, ..Settings::default() }
+        let [own_store, store, own_root, root] = self.roots;
+        let (images, containers) = (own_store.or(store), own_root.or(root));
+        let (root, containers) = match images {
+            Some(images) => (Some(images), containers.or_else(|| Some(USUAL_ROOT.into()))),
+            None => (containers, None),
+        };
+        Settings { root, containers, sandbox_image: self.sandbox_image, gaps: self.gaps, ..Settings::default() }
     }
 }
 
@@ -113,16 +120,18 @@ mod tests {
     fn images_are_in_the_image_store_whichever_file_names_it() {
         let (root, store) = ("[crio]\nroot = \"/root\"\n", "[crio]\nimagestore = \"/store\"\n");
         let storage = "[storage]\ngraphroot = \"/graph\"\nimagestore = \"/images\"\n";
-        for (texts, expected) in [
-            (&[root, store][..], Some("/store")),
-            (&[store, root], Some("/store")),
-            (&[root, storage], Some("/images")),
-            (&[root, "[storage]\ngraphroot = \"/graph\"\n"], Some("/root")),
-            (&[storage], Some("/images")),
-            (&["[crio]\nimagestore = \"\"\n", root], Some("/root")),
-            (&["[crio]\nroot = \"relative\"\n"], None),
+        for (texts, images, containers) in [
+            (&[root, store][..], Some("/store"), Some("/root")),
+            (&[store, root], Some("/store"), Some("/root")),
+            (&[root, storage], Some("/images"), Some("/root")),
+            (&[root, "[storage]\ngraphroot = \"/graph\"\n"], Some("/root"), None),
+            (&[storage], Some("/images"), Some("/graph")),
+            (&[store], Some("/store"), Some("/var/lib/containers/storage")),
+            (&["[crio]\nimagestore = \"\"\n", root], Some("/root"), None),
+            (&["[crio]\nroot = \"relative\"\n"], None, None),
         ] {
-            assert_eq!(settings(texts).root, expected.map(PathBuf::from), "{texts:?}");
+            let settings = settings(texts);
+            assert_eq!((settings.root, settings.containers), (images.map(PathBuf::from), containers.map(PathBuf::from)), "{texts:?}");
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::inventory::Space;
 use crate::process::{Call, CallKind, Output, Program, Runner};
 use crate::reference::{Digest, Reference};
 use crate::runtime::content::Content;
@@ -136,6 +137,21 @@ impl Ctr<'_> {
         Content::parse(&self.list(&["content", "ls"])?)
     }
 
+    /// Every blob of all other namespaces, which share their bytes: one stays until no namespace has it any more.
+    pub fn content_elsewhere(&self) -> Result<BTreeSet<Digest>> {
+        let listed = self.list(&["namespaces", "ls", "-q"])?;
+        let mut all = BTreeSet::new();
+        for namespace in complete_lines(&listed)?.filter(|name| *name != self.namespace) {
+            let there =
+                Self { runner: self.runner, program: self.program.clone(), address: self.address.clone(), namespace: namespace.into() };
+            let blobs = there.list(&["content", "ls", "-q"]).with_context(|| format!("in the namespace {}", printable(namespace)))?;
+            for line in complete_lines(&blobs)? {
+                all.insert(Digest::parse(line).with_context(|| format!("read the digest {}", printable(line)))?);
+            }
+        }
+        Ok(all)
+    }
+
     /// Every container, in any state.
     pub fn containers(&self) -> Result<Vec<Container>> {
         parse_containers(&self.list(&["containers", "ls"])?)
@@ -162,8 +178,8 @@ impl Ctr<'_> {
         parse_snapshots(&self.list(&["snapshots", "--snapshotter", snapshotter, "ls"])?)
     }
 
-    /// Bytes on disk of committed snapshots; containerd keeps these and does not walk the disk for them.
-    pub fn snapshot_sizes(&self, snapshotter: &str, keys: &[String]) -> Result<HashMap<String, u64>> {
+    /// Room on disk of committed snapshots; containerd keeps these and does not walk the disk for them.
+    pub fn snapshot_sizes(&self, snapshotter: &str, keys: &[String]) -> Result<HashMap<String, Space>> {
         let mut sizes = HashMap::new();
         for chunk in chunks(keys) {
             let listed = self.list_with(&["snapshots", "--snapshotter", snapshotter, "usage", "-b"], chunk)?;
@@ -412,11 +428,13 @@ fn parse_snapshot(row: &str) -> Option<Snapshot> {
     Some(Snapshot { key, parent, is_committed })
 }
 
-fn parse_usage(text: &str) -> Result<BTreeMap<String, u64>> {
+fn parse_usage(text: &str) -> Result<BTreeMap<String, Space>> {
     let parse = |row: &str| {
         let mut words = row.split_whitespace();
-        let (key, bytes) = words.next().zip(words.next()).with_context(|| format!("read the row {}", printable(row)))?;
-        Ok((key.to_owned(), bytes.parse().with_context(|| format!("read the size {bytes}"))?))
+        let mut word = || words.next().with_context(|| format!("read the row {}", printable(row)));
+        let (key, bytes, inodes) = (word()?, word()?, word()?);
+        let number = |text: &str| text.parse().with_context(|| format!("read the size {}", printable(text)));
+        Ok((key.to_owned(), Space { bytes: number(bytes)?, inodes: number(inodes)? }))
     };
     rows(text, &["KEY", "SIZE", "INODES"])?.map(parse).collect()
 }
@@ -513,8 +531,10 @@ mod tests {
     #[test]
     fn reads_sizes_in_bytes() {
         let sizes = parse_usage("KEY SIZE INODES \nsha256:aa 73728 3 \n").expect("parse");
-        assert_eq!(sizes.get("sha256:aa"), Some(&73_728));
-        assert!(parse_usage("KEY SIZE INODES \nsha256:aa 72.0 KiB 3 \n").is_err());
+        assert_eq!(sizes.get("sha256:aa"), Some(&Space { bytes: 73_728, inodes: 3 }));
+        for row in ["sha256:aa 72.0 KiB 3", "sha256:aa 73728", "sha256:aa"] {
+            assert!(parse_usage(&format!("KEY SIZE INODES \n{row} \n")).is_err(), "{row}");
+        }
     }
 
     #[test]

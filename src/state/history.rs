@@ -93,7 +93,7 @@ impl PastRun {
         self.no_images = report.runtime.is_none();
         self.summary = (!self.no_images).then(|| report.summary.clone());
         self.memory.clone_from(&report.memory);
-        self.target = report.target;
+        self.target.clone_from(&report.target);
         self.disks.clone_from(&report.disks);
     }
 
@@ -109,7 +109,7 @@ impl PastRun {
             id: removal.id.clone(),
             references: removal.references.clone(),
             digests: removal.digests.clone(),
-            bytes: removal.bytes,
+            bytes: removal.gives_back.bytes,
         });
     }
 
