@@ -51,6 +51,8 @@ pub enum Verb {
     },
     /// Record what is in use now, remove nothing
     Observe,
+    /// The last runs: when, why started, what they removed and what it can be pulled again by
+    History,
     /// The effective configuration and where each value came from; checks it
     Config,
     /// Put this program, its units and a configuration onto this node, or one whose file system is mounted

@@ -33,6 +33,7 @@ use crate::turn::{self, Turn};
 use crate::units::{Timestamp, escaped};
 
 mod clean_up;
+mod look_back;
 mod memory;
 
 const LOCK: &str = "/run/nuke-images/lock";
@@ -138,6 +139,7 @@ fn run_verb(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Res
         Some(Verb::Plan { inventory: Some(file) }) => on_the_node(&|session| session.plan_saved(file)),
         Some(Verb::Inventory) => on_the_node(&|session| session.inventory()),
         Some(Verb::Observe) => on_the_node(&|session| session.observe()),
+        Some(Verb::History) => on_the_node(&|session| session.history()),
         Some(Verb::Config) => on_the_node(&|session| session.show_config()),
         Some(Verb::Install(args)) => {
             let dry_run = cli.dry_run || args.dry_run;
@@ -376,13 +378,17 @@ fn crictl<'r>(runner: &'r dyn Runner, found: &Found) -> Option<Crictl<'r>> {
     Some(Crictl { runner, program: found.crictl.clone()?, socket: found.socket.clone() })
 }
 
-fn load_state(now: Timestamp) -> State {
+/// What is remembered, by the clock of now.
+fn read_state(now: Timestamp) -> Result<State> {
     let boot = boot_id().zip(booted_at(now)).map(|(id, began_at)| Boot { id, began_at });
-    let state = state::load(Path::new(state::PATH)).unwrap_or_else(|error| {
+    Ok(state::load(Path::new(state::PATH))?.by_the_clock_of(now, boot.as_ref()))
+}
+
+fn load_state(now: Timestamp) -> State {
+    read_state(now).unwrap_or_else(|error| {
         tracing::warn!("start with an empty memory, everything counts as first seen now: {error:#}");
         State::default()
-    });
-    state.by_the_clock_of(now, boot.as_ref())
+    })
 }
 
 fn spinner(quiet: bool) -> indicatif::ProgressBar {

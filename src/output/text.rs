@@ -272,7 +272,7 @@ fn of_images(summary: &Summary) -> String {
     }
 }
 
-fn not_done(summary: &Summary) -> String {
+pub(super) fn not_done(summary: &Summary) -> String {
     let counts = [
         ("failed", summary.failed),
         ("spared", summary.spared),
@@ -283,7 +283,7 @@ fn not_done(summary: &Summary) -> String {
     if words.is_empty() { "none failed".into() } else { words.join(", ") }
 }
 
-fn kept_by_rule(summary: &Summary) -> String {
+pub(super) fn kept_by_rule(summary: &Summary) -> String {
     let count = |keep: &Keep| Some((summary.kept.get(keep.key()).copied().filter(|&count| count > 0)?, keep.words()));
     let words: Vec<String> = Keep::ALL.iter().filter_map(count).map(|(count, words)| format!("{count} {words}")).collect();
     words.join(" · ")
