@@ -53,6 +53,8 @@ pub enum Verb {
     Observe,
     /// The last runs: when, why started, what they removed and what it can be pulled again by
     History,
+    /// Is this node able to do it, and what to mend; exit code 1 where something is
+    Doctor,
     /// The effective configuration and where each value came from; checks it
     Config,
     /// Put this program, its units and a configuration onto this node, or one whose file system is mounted

@@ -140,6 +140,7 @@ fn run_verb(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Res
         Some(Verb::Inventory) => on_the_node(&|session| session.inventory()),
         Some(Verb::Observe) => on_the_node(&|session| session.observe()),
         Some(Verb::History) => on_the_node(&|session| session.history()),
+        Some(Verb::Doctor) => look_back::doctor(cli, surroundings, interrupt),
         Some(Verb::Config) => on_the_node(&|session| session.show_config()),
         Some(Verb::Install(args)) => {
             let dry_run = cli.dry_run || args.dry_run;

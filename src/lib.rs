@@ -13,6 +13,7 @@ pub mod units;
 
 // The outside world, one kind of it a module.
 pub mod disk;
+pub mod doctor;
 pub mod files;
 pub mod kubelet;
 pub mod memory;

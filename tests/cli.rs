@@ -1,6 +1,8 @@
 //! The built binary from outside, with a `ctr` that hangs, floods, stops half-way, lies: what it says, with which exit code,
 //! and that no removal is ever begun on the word of a listing that failed.
 
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/history.rs"]
 mod history;
 #[path = "cli/memory.rs"]

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{BootedMachine, Image, Run, Stored};
 
 mod cloud_init;
+mod doctor;
 mod install;
 mod journal;
 mod memory;
