@@ -306,6 +306,31 @@ fn removes_what_nothing_uses_by_its_bare_id_and_never_by_name() -> Result<()> {
 }
 
 #[test]
+fn bytes_are_said_to_be_an_upper_bound_in_table_and_json() -> Result<()> {
+    let machine = node()?;
+    let _replay = recorded(&machine, "crio-1.34")?;
+    let json = machine.run(&["--dry-run", "--all", "-o", "json"])?.exits(0)?.json()?;
+    assert_eq!(json["summary"]["bytes_are"], "upper_bound", "{:#}", json["summary"]);
+    let table = machine.run(&["--dry-run", "--all"])?.exits(0)?.stdout;
+    assert!(table.contains(", giving back at most "), "{table}");
+    Ok(())
+}
+
+#[test]
+fn file_systems_of_images_and_of_containers_are_told_apart() -> Result<()> {
+    let machine = node()?;
+    let _replay = recorded(&machine, "crio-1.34")?;
+    // A file system that every machine has beside those of the test.
+    machine.write("/etc/crio/crio.conf.d/01-split.conf", &format!("[crio]\nroot = \"/dev/shm\"\nimagestore = \"{ROOT}\"\n"))?;
+    let json = machine.run(&["--dry-run", "--all", "-o", "json"])?.exits(0)?.json()?;
+    let disk = |i: usize| (json["disks"][i]["path"].as_str(), json["disks"][i]["holds"].as_str());
+    assert_eq!([disk(0), disk(1)], [(Some(ROOT), Some("images")), (Some("/dev/shm"), Some("containers"))], "{:#}", json["disks"]);
+    let table = machine.run(&["--dry-run", "--all"])?.exits(0)?.stdout;
+    assert!(table.contains("/dev/shm (what containers write, no images)"), "{table}");
+    Ok(())
+}
+
+#[test]
 fn takes_the_age_from_the_folder_that_crio_keeps_an_image_in() -> Result<()> {
     let machine = node()?;
     let replay = recorded(&machine, "crio-1.34")?;

@@ -65,7 +65,7 @@ _nuke__images() {
 
     case "${cmd}" in
         nuke__images)
-            opts="-n -y -o -v -q -h -V --dry-run --yes --splay --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help --version inventory plan observe config install uninstall help"
+            opts="-n -y -o -v -q -h -V --dry-run --yes --splay --no-images --registry --include --all --exclude --min-age --unused-for --keep-newest --keep-unpullable --high-threshold --low-threshold --free-bytes --max-images --max-duration --delay --max-io-pressure --drop-caches --reclaim --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help --version inventory plan observe config install uninstall help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -91,8 +91,52 @@ _nuke__images() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --unused-for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-unpullable)
                     COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --high-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --low-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --free-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-images)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-io-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drop-caches)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reclaim)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --runtime-endpoint)
@@ -131,7 +175,7 @@ _nuke__images() {
             return 0
             ;;
         nuke__subcmd__images__subcmd__config)
-            opts="-o -v -q -h --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
+            opts="-o -v -q -h --registry --include --all --exclude --min-age --unused-for --keep-newest --keep-unpullable --high-threshold --low-threshold --free-bytes --max-images --max-duration --delay --max-io-pressure --drop-caches --reclaim --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -153,8 +197,52 @@ _nuke__images() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --unused-for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-unpullable)
                     COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --high-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --low-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --free-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-images)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-io-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drop-caches)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reclaim)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --runtime-endpoint)
@@ -305,7 +393,7 @@ _nuke__images() {
             return 0
             ;;
         nuke__subcmd__images__subcmd__install)
-            opts="-n -o -v -q -h --root --schedule --config-dir --no-enable --dry-run --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
+            opts="-n -o -v -q -h --root --schedule --config-dir --no-enable --dry-run --registry --include --all --exclude --min-age --unused-for --keep-newest --keep-unpullable --high-threshold --low-threshold --free-bytes --max-images --max-duration --delay --max-io-pressure --drop-caches --reclaim --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -339,8 +427,52 @@ _nuke__images() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --unused-for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-unpullable)
                     COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --high-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --low-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --free-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-images)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-io-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drop-caches)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reclaim)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --runtime-endpoint)
@@ -379,7 +511,7 @@ _nuke__images() {
             return 0
             ;;
         nuke__subcmd__images__subcmd__inventory)
-            opts="-o -v -q -h --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
+            opts="-o -v -q -h --registry --include --all --exclude --min-age --unused-for --keep-newest --keep-unpullable --high-threshold --low-threshold --free-bytes --max-images --max-duration --delay --max-io-pressure --drop-caches --reclaim --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -401,8 +533,52 @@ _nuke__images() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --unused-for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-unpullable)
                     COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --high-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --low-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --free-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-images)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-io-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drop-caches)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reclaim)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --runtime-endpoint)
@@ -441,7 +617,7 @@ _nuke__images() {
             return 0
             ;;
         nuke__subcmd__images__subcmd__observe)
-            opts="-o -v -q -h --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
+            opts="-o -v -q -h --registry --include --all --exclude --min-age --unused-for --keep-newest --keep-unpullable --high-threshold --low-threshold --free-bytes --max-images --max-duration --delay --max-io-pressure --drop-caches --reclaim --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -463,8 +639,52 @@ _nuke__images() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --unused-for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-unpullable)
                     COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --high-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --low-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --free-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-images)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-io-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drop-caches)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reclaim)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --runtime-endpoint)
@@ -503,7 +723,7 @@ _nuke__images() {
             return 0
             ;;
         nuke__subcmd__images__subcmd__plan)
-            opts="-o -v -q -h --inventory --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
+            opts="-o -v -q -h --inventory --registry --include --all --exclude --min-age --unused-for --keep-newest --keep-unpullable --high-threshold --low-threshold --free-bytes --max-images --max-duration --delay --max-io-pressure --drop-caches --reclaim --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -529,8 +749,52 @@ _nuke__images() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --unused-for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-unpullable)
                     COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --high-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --low-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --free-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-images)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-io-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drop-caches)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reclaim)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --runtime-endpoint)
@@ -569,7 +833,7 @@ _nuke__images() {
             return 0
             ;;
         nuke__subcmd__images__subcmd__uninstall)
-            opts="-n -o -v -q -h --root --purge --dry-run --registry --include --all --exclude --min-age --keep-unpullable --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
+            opts="-n -o -v -q -h --root --purge --dry-run --registry --include --all --exclude --min-age --unused-for --keep-newest --keep-unpullable --high-threshold --low-threshold --free-bytes --max-images --max-duration --delay --max-io-pressure --drop-caches --reclaim --runtime-endpoint --runtime --namespace --config --if-runtime --output --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -595,8 +859,52 @@ _nuke__images() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --unused-for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-newest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep-unpullable)
                     COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --high-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --low-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --free-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-images)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-io-pressure)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drop-caches)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reclaim)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --runtime-endpoint)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_nuke_images_global_optspecs
-    string join \n n/dry-run y/yes splay= registry= include= all exclude= min-age= keep-unpullable= runtime-endpoint= runtime= namespace= config= if-runtime o/output= color= v/verbose q/quiet h/help V/version
+    string join \n n/dry-run y/yes splay= no-images registry= include= all exclude= min-age= unused-for= keep-newest= keep-unpullable= high-threshold= low-threshold= free-bytes= max-images= max-duration= delay= max-io-pressure= drop-caches= reclaim= runtime-endpoint= runtime= namespace= config= if-runtime o/output= color= v/verbose q/quiet h/help V/version
 end
 
 function __fish_nuke_images_needs_command
@@ -29,8 +29,19 @@ complete -c nuke-images -n "__fish_nuke_images_needs_command" -l registry -d 'Im
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
 false\t''"
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
@@ -42,6 +53,7 @@ always\t'Always'
 never\t'Never'"
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -s n -l dry-run -d 'Print the plan, change nothing, write no state'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -s y -l yes -d 'Don\'t ask; needed where there is no terminal'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -l no-images -d 'Remove no image; only the memory step'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l all -d 'Everything unused may go'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -l if-runtime -d 'For the units: a node without a runtime is no error'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -s v -l verbose -d 'Log more: every verdict and every program started'
@@ -59,8 +71,19 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l re
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
 false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand inventory" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
@@ -80,8 +103,19 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l registr
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
 false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand plan" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
@@ -100,8 +134,19 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l regi
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
 false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
@@ -120,8 +165,19 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l regis
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
 false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
@@ -143,8 +199,19 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l regi
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
 false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand install" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
@@ -166,8 +233,19 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l re
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
 false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r

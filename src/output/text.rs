@@ -201,7 +201,8 @@ fn totals(text: &mut String, report: &Report, look: Look) {
         _ = writeln!(text, "{}{until}, giving back {}.", bold(planned), amount(bytes, summary.bytes_are));
     }
     if let Some(target) = report.target.as_ref().filter(|target| target.is_due) {
-        _ = writeln!(text, "{}", target_words(target, done, look));
+        let is_over = done || (summary.planned_removals == 0 && !report.dry_run);
+        _ = writeln!(text, "{}", target_words(target, is_over, look));
     }
     let kept = kept_by_rule(summary);
     if summary.planned_removals > 0 && !kept.is_empty() {
@@ -227,13 +228,13 @@ fn is_undue(report: &Report) -> bool {
 }
 
 /// How far it got or will get, and what stands in the way.
-fn target_words(target: &TargetReport, done: bool, look: Look) -> String {
+fn target_words(target: &TargetReport, is_over: bool, look: Look) -> String {
     let yellow = |words: &str| look.paint(&Style::new().yellow(), words);
     let in_the_way = match target.obstacles() {
         none if none.is_empty() => "nothing is left that is an image".into(),
         some => format!("in the way are {some}, which hold {}", human_bytes(target.in_the_way_bytes)),
     };
-    match (target.is_met, done) {
+    match (target.is_met, is_over) {
         (true, _) => format!("{}: each image file system is {}.", look.bold("Target met"), target.ends_when()),
         (false, true) => {
             let ends = target.ends_when();

@@ -10,12 +10,14 @@ use serde_json::Value;
 mod hostile;
 mod interruption;
 mod keeps;
+mod memory;
 mod pods;
 mod races;
 mod refusals;
 mod removal;
 mod selection;
 mod surroundings;
+mod targets;
 
 const DAY: Duration = Duration::from_hours(24);
 const CLEAN: [&str; 4] = ["--yes", "--all", "--output", "json"];

@@ -44,6 +44,36 @@ fn gives_back_the_bytes_it_reports_and_about_those_it_planned() -> Result<()> {
 }
 
 #[test]
+fn what_another_namespace_or_a_container_holds_is_not_counted_as_given_back() -> Result<()> {
+    const MIB: u64 = 1 << 20;
+    let lab = Containerd::start("1.7")?;
+    let image = |name: &str| Image::new(&format!("registry.example.com/{name}")).content(name).layers(3, 2).layer_size(4 << 20);
+    // Two layers that all have, and one of its own: blob and unpacked, that is 8 MiB an image.
+    let stays = pulled(&lab, &image("stays:1"))?;
+    lab.run(stays.name(), "one")?;
+    let (shared, index) = (image("shared:1"), image("index:1").index());
+    let goes = [pulled(&lab, &shared)?, pulled(&lab, &image("alone:1").tag("registry.example.com/alone:2"))?, pulled(&lab, &index)?];
+    lab.pull_in("moby", &shared)?;
+    // Beside a container of that content in another namespace, whose blobs stay with it.
+    lab.import_in("default", &image("alone:1"))?;
+    let planned = clean(&lab, &["--dry-run"])?.exits(0)?.json()?["summary"]["planned_bytes"].as_u64().unwrap_or(0);
+    let before = lab.used_bytes()?;
+    let json = clean(&lab, &[])?.exits(0)?.json()?;
+    let freed = before.saturating_sub(lab.used_bytes()?);
+    assert_eq!(json["summary"]["removed"], 3, "{json:#}");
+    // Of two of the three only what is unpacked.
+    assert!((15 * MIB..18 * MIB).contains(&freed), "{freed} bytes freed");
+    assert!(planned.abs_diff(freed) * 10 < freed, "{planned} planned, {freed} freed");
+    assert!(json["summary"]["reclaimed_bytes"].as_u64().unwrap_or(0).abs_diff(freed) < MIB, "{json:#}");
+    for image in &goes {
+        let references = lab.references()?;
+        assert!(image.references.iter().all(|name| !references.contains(name)), "{references:?}");
+    }
+    assert!(lab.can_run_in("moby", goes[0].name())?);
+    assert_stays(&lab, &stays)
+}
+
+#[test]
 fn an_image_that_can_not_be_removed_stops_no_other_and_is_finished_later() -> Result<()> {
     let lab = Containerd::start("1.7")?;
     let stays = neighbour(&lab)?;

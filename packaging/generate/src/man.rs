@@ -11,7 +11,7 @@ const FILES: [(&str, &str); 5] = [
     ("/etc/nuke-images/config.toml", "The configuration; every option is a key of it. Options win over drop-ins, drop-ins over this file."),
     ("/etc/nuke-images/config.d/*.toml", "Drop-ins, read in the order of their names."),
     ("/etc/nuke-images/disabled", "Where this exists, the units do nothing."),
-    ("/var/lib/nuke-images", "What was seen on the node, and when it was last in use."),
+    ("/var/lib/nuke-images", "What was seen on the node, when it was last in use, and the last 50 runs."),
     ("/run/nuke-images/lock", "Held by the run that goes on."),
 ];
 const EXAMPLES: [(&str, &str); 3] = [

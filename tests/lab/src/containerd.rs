@@ -39,11 +39,19 @@ pub struct Settings {
     /// A file that holds its file system, such as [`make_disk`](crate::make_disk) makes, with whatever is in there by now;
     /// without it containerd's disk is memory, where waiting for the disk takes no time.
     pub disk_file: Option<PathBuf>,
+    /// The size of one more file system in MiB, on which snapshots are; without it they are beside everything else.
+    pub snapshots_disk: Option<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { version: "1.7", sandbox_image: Some("registry.example.com/pause:3.9".to_owned()), disk: 512, disk_file: None }
+        Self {
+            version: "1.7",
+            sandbox_image: Some("registry.example.com/pause:3.9".to_owned()),
+            disk: 512,
+            disk_file: None,
+            snapshots_disk: None,
+        }
     }
 }
 
@@ -397,12 +405,14 @@ fn namespaces(folder: &Path, settings: &Settings) -> Result<Child> {
     let script = "set -e; \
                   if [ -n \"$3\" ]; then mount -o loop \"$3\" \"$1/disk\"; chmod 0711 \"$1/disk\"; \
                   else mount -t tmpfs -o size=\"$2m\",mode=0711 lab \"$1/disk\"; fi; \
+                  if [ -n \"$4\" ]; then mkdir \"$1/disk/snapshots\"; mount -t tmpfs -o size=\"$4m\",mode=0711 lab \"$1/disk/snapshots\"; fi; \
                   if [ -e /etc/resolv.conf ]; then mount --bind /dev/null /etc/resolv.conf; fi; \
                   mount -t tmpfs -o mode=0755 lab /run; : >\"$1/ready\"; exec sleep infinity";
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]);
     command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-c", script, "lab"]);
     command.arg(folder).arg(settings.disk.to_string()).arg(settings.disk_file.as_deref().unwrap_or(Path::new("")));
+    command.arg(settings.snapshots_disk.map_or_else(String::new, |size| size.to_string()));
     let mut child = background(&mut command, folder, "namespaces.log")?;
     let ready = wait_for("the lab's namespaces", || {
         ensure!(child.try_wait()?.is_none(), "{}", fs::read_to_string(folder.join("namespaces.log"))?);
@@ -452,6 +462,9 @@ fn remove_folders(folder: &Path) {
 fn configuration(folder: &Path, runc: &Path, settings: &Settings) -> String {
     let (at, runc) = (folder.display(), runc.display());
     let sandbox = settings.sandbox_image.as_ref();
+    let snapshots = settings.snapshots_disk.map_or_else(String::new, |_| {
+        format!("[plugins.\"io.containerd.snapshotter.v1.overlayfs\"]\n  root_path = \"{at}/disk/snapshots\"\n")
+    });
     let common = format!(
         r#"root = "{at}/disk/root"
 state = "{at}/disk/state"
@@ -462,7 +475,7 @@ disabled_plugins = ["io.containerd.internal.v1.restart", "io.containerd.snapshot
   address = "{at}/containerd.sock.ttrpc"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{at}/disk/opt"
-"#
+{snapshots}"#
     );
     if settings.version.starts_with("1.") {
         let sandbox = sandbox.map(|image| format!("  sandbox_image = \"{image}\"\n")).unwrap_or_default();
