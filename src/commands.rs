@@ -23,7 +23,7 @@ use crate::output::{json, text};
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::process::{Runner, SystemRunner};
-use crate::report::{Report, Run};
+use crate::report::{Execution, Report, Run};
 use crate::runtime::crictl::Crictl;
 use crate::runtime::ctr::Ctr;
 use crate::runtime::{self, Found, NoRuntime};
@@ -273,7 +273,7 @@ impl Session<'_> {
         }
         let plan = Plan::new(inventory, &policy);
         log_verdicts(inventory, &plan);
-        self.print(&Report::new(inventory, &plan, None, run))?;
+        self.print(&self.report(inventory, &plan, None, run))?;
         Ok(Ended::Done)
     }
 
@@ -335,6 +335,10 @@ impl Session<'_> {
         let policy = self.config.settings.policy();
         let selected = !policy.selectors.is_empty();
         (policy, selected)
+    }
+
+    fn report(&self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, run: &Run) -> Report {
+        Report::new(inventory, plan, execution, run).limited_to(self.config.settings.pace().max_images, plan)
     }
 
     fn print(&self, report: &Report) -> Result<()> {

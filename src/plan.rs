@@ -88,6 +88,20 @@ impl Plan {
         }
     }
 
+    /// So many of the removals one run does as far as its target tells: none while it is not due.
+    pub fn expected(&self, inventory: &Inventory) -> usize {
+        match self.target {
+            _ if !self.is_due => 0,
+            Some(target) => self.needed(0, target.missing(&inventory.disks, &inventory.disks)),
+            None => self.removals.len(),
+        }
+    }
+
+    /// Bytes that the first removals give back.
+    pub fn bytes_of_first(&self, removals: usize) -> u64 {
+        self.removals[..removals].iter().map(|removal| removal.gives_back.bytes).sum()
+    }
+
     /// So many removals from `first` on give back what is missing, if all goes as planned; all that are left where they don't.
     pub fn needed(&self, first: usize, missing: Space) -> usize {
         needed(&self.removals[first..].iter().collect::<Vec<_>>(), missing)

@@ -173,7 +173,11 @@ pub struct Summary {
     pub planned_removals: usize,
     /// Bytes that go when all of them do.
     pub planned_bytes: u64,
-    /// How these are known, and those of each image.
+    /// So many of them are as many as one run does, within its target and limits.
+    pub expected_removals: usize,
+    /// Bytes that go with these.
+    pub expected_bytes: u64,
+    /// How bytes are known, these and those of each image.
     pub bytes_are: BytesAre,
     /// Images that we removed.
     pub removed: usize,
@@ -363,15 +367,14 @@ impl Report {
             gaps: inventory.gaps.iter().chain(execution.into_iter().flat_map(|e| &e.gaps)).cloned().collect(),
         }
     }
-}
 
-impl Report {
-    /// How many of the planned removals a run would do, and the bytes that they give back.
-    pub fn expected(&self) -> (usize, u64) {
-        match &self.target {
-            Some(target) => (target.needed_removals, target.needed_bytes),
-            None => (self.summary.planned_removals, self.summary.planned_bytes),
-        }
+    /// The same of a run that does at most so many of the removals.
+    #[must_use]
+    pub fn limited_to(mut self, most: Option<usize>, plan: &Plan) -> Self {
+        let expected = self.summary.expected_removals.min(most.unwrap_or(usize::MAX));
+        self.summary.expected_removals = expected;
+        self.summary.expected_bytes = plan.bytes_of_first(expected);
+        self
     }
 }
 
@@ -492,10 +495,13 @@ impl Summary {
     }
 
     fn new(inventory: &Inventory, plan: &Plan, execution: Option<&Execution>) -> Self {
+        let expected = plan.expected(inventory);
         let mut summary = Self {
             images: plan.verdicts.len(),
             planned_removals: plan.removals.len(),
             planned_bytes: plan.planned_bytes,
+            expected_removals: expected,
+            expected_bytes: plan.bytes_of_first(expected),
             bytes_are: inventory.bytes_are(),
             reclaimed_bytes: execution.map_or(0, |e| e.reclaimed_bytes),
             ..Self::of_nothing()
@@ -700,7 +706,7 @@ mod tests {
         assert_keys(&json["images"][0], image, "");
         assert_keys(&json["images"][0]["users"][0], "kind id pod", "");
         let summary = "images kept planned_removals planned_bytes removed failed reclaimed_bytes";
-        assert_keys(&json["summary"], summary, "planned gone spared not_attempted bytes_are");
+        assert_keys(&json["summary"], summary, "planned gone spared not_attempted bytes_are expected_removals expected_bytes");
         assert_keys(&json["disks"][0], "path before after", "holds");
         for moment in ["before", "after"] {
             assert_keys(&json["disks"][0][moment], "used_bytes total_bytes used_inodes total_inodes", "available_bytes");
@@ -782,9 +788,13 @@ mod tests {
         assert_eq!((target.high_threshold, target.low_threshold, target.free_bytes), (Some(80), Some(50), None));
         assert_eq!((target.is_due, target.is_met, target.missing_bytes, target.missing_inodes), (true, false, 40, 0));
         assert_eq!((target.needed_removals, target.needed_bytes), (3, 35), "all of them are not enough");
+        let summary = Report::new(&node, &plan, None, &run(true)).limited_to(Some(2), &plan).summary;
+        assert_eq!((summary.planned_removals, summary.expected_removals, summary.expected_bytes), (3, 2, 30));
         let few = Plan { target: Some(Target { high: Some(80), low: Some(65), free_bytes: None }), ..plan };
-        let target = Report::new(&node, &few, None, &run(true)).target.expect("a target");
+        let report = Report::new(&node, &few, None, &run(true)).limited_to(Some(9), &few);
+        let target = report.target.expect("a target");
         assert_eq!((target.missing_bytes, target.needed_removals, target.needed_bytes), (25, 2, 30));
+        assert_eq!((report.summary.expected_removals, report.summary.expected_bytes), (2, 30));
     }
 
     #[test]

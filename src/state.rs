@@ -611,7 +611,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
         fn whatever_the_clock_does_no_image_goes_that_was_not_seen_unused_for_so_long(events in events(), has_blob in any::<bool>()) {

@@ -84,7 +84,7 @@ impl Session<'_> {
         if !selected && !attended {
             log_observed_only();
             state.current_run().into_iter().for_each(|run| run.only_observed = true);
-            return Ok(self.conclude(&Report::new(&inventory, &plan, None, &self.done()), state));
+            return Ok(self.conclude(&self.report(&inventory, &plan, None, &self.done()), state));
         }
         if plan.is_due && !plan.removals.is_empty() {
             check_refusals(&plan, attended)?;
@@ -95,7 +95,7 @@ impl Session<'_> {
             }
         }
         let execution = self.execute(&inventory, &found, &plan, state);
-        Ok(self.conclude(&Report::new(&inventory, &plan, Some(&execution), &self.done()), state))
+        Ok(self.conclude(&self.report(&inventory, &plan, Some(&execution), &self.done()), state))
     }
 
     /// Tells what happened, here and to those who ask later.
@@ -135,7 +135,7 @@ impl Session<'_> {
 
     /// Shows the plan and asks about it. stdout is left to the report where a program reads it.
     fn is_wanted(&self, inventory: &Inventory, plan: &Plan) -> Result<bool> {
-        let report = Report::new(inventory, plan, None, &self.planned(false));
+        let report = self.report(inventory, plan, None, &self.planned(false));
         let text = text::render_report(&report, self.style());
         match self.options.output {
             Format::Text => write_out(&text)?,
@@ -146,8 +146,9 @@ impl Session<'_> {
 
     /// Asks on the terminal; a signal is an answer too.
     fn ask(&self, report: &Report) -> Result<bool> {
-        let (removals, bytes) = report.expected();
-        let question = format!("Remove {removals} images, {}? [y/N] ", text::amount(bytes, report.summary.bytes_are));
+        let summary = &report.summary;
+        let amount = text::amount(summary.expected_bytes, summary.bytes_are);
+        let question = format!("Remove {} images, {amount}? [y/N] ", summary.expected_removals);
         io::stderr().write_all(question.as_bytes()).context("ask")?;
         let stdin = io::stdin();
         loop {

@@ -194,11 +194,12 @@ fn totals(text: &mut String, report: &Report, look: Look) {
             not_done(summary)
         );
     } else {
-        let (removals, bytes) = report.expected();
-        let planned = format!("Would remove {removals} of {} images", summary.images);
+        let planned = format!("Would remove {} of {} images", summary.expected_removals, summary.images);
+        let wanted = report.target.as_ref().map_or(summary.planned_removals, |target| target.needed_removals);
+        let limit = if summary.expected_removals < wanted { ", as many as a run may" } else { "" };
         let until =
             report.target.as_ref().map_or_else(String::new, |target| format!(", until each image file system is {}", target.ends_when()));
-        _ = writeln!(text, "{}{until}, giving back {}.", bold(planned), amount(bytes, summary.bytes_are));
+        _ = writeln!(text, "{}{limit}{until}, giving back {}.", bold(planned), amount(summary.expected_bytes, summary.bytes_are));
     }
     if let Some(target) = report.target.as_ref().filter(|target| target.is_due) {
         let is_over = done || (summary.planned_removals == 0 && !report.dry_run);
@@ -436,6 +437,20 @@ mod tests {
         ] {
             let totals = totals_of(0, runtime, None);
             assert!(totals.starts_with("Would remove 2 of 3 images, ") && totals.contains(words), "{totals}");
+        }
+    }
+
+    #[test]
+    fn says_that_a_run_may_not_do_all_of_it() {
+        let node = inventory(vec![image("quay.io/a/a:1"), image("quay.io/a/b:1"), used_image("quay.io/a/c:1")]);
+        let plan = Plan::new(&node, &policy());
+        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now(), memory: None };
+        let report = |most| Report::new(&node, &plan, None, &run).limited_to(most, &plan);
+        for (most, words) in
+            [(Some(1), "Would remove 1 of 3 images, as many as a run may, giving"), (Some(2), "Would remove 2 of 3 images, giving")]
+        {
+            let text = render_report(&report(most), Look { colors: false, width: 200 });
+            assert!(text.contains(words), "{text}");
         }
     }
 

@@ -157,6 +157,8 @@ fn limits_end_a_run_between_two_batches() -> Result<()> {
     let mut node = node(&lab)?;
     let json = node.run(&[&CLEAN[..], &["--max-duration", "0s"]].concat())?.exits(0)?.json()?;
     assert_eq!(outcomes(&json, &images), ["not_attempted"; 5], "{json:#}");
+    let plan = node.run(&["--dry-run", "--all", "--max-images", "2", "-o", "json"])?.exits(0)?.json()?;
+    assert_eq!((&plan["summary"]["planned_removals"], &plan["summary"]["expected_removals"]), (&5.into(), &2.into()), "{plan:#}");
     let json = node.run(&[&CLEAN[..], &["--max-images", "2"]].concat())?.exits(0)?.json()?;
     let done = outcomes(&json, &images);
     assert_eq!((count(&done, "removed"), count(&done, "not_attempted")), (2, 3), "{json:#}");
