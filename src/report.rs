@@ -153,6 +153,8 @@ pub struct ImageReport {
     pub reason: &'static str,
     /// The reason for people.
     pub detail: String,
+    /// Its place among the removals, from 0; `None` where it stays.
+    pub removal_order: Option<usize>,
     /// What became of a planned removal; `None` before and without one.
     pub outcome: Option<&'static str>,
     /// Why a removal failed, was spared or not attempted.
@@ -344,6 +346,9 @@ impl Report {
         for ((image, verdict), reclaimable) in inventory.images.iter().zip(&plan.verdicts).zip(alone) {
             images.push(ImageReport::new(image, verdict, reclaimable));
         }
+        for (order, removal) in plan.removals.iter().enumerate() {
+            images[removal.position].removal_order = Some(order);
+        }
         for (removal, outcome) in plan.removals.iter().zip(execution.into_iter().flat_map(|e| &e.outcomes)) {
             images[removal.position].outcome = Some(outcome.key());
             images[removal.position].error = outcome.explanation();
@@ -480,6 +485,7 @@ impl ImageReport {
             verdict: word,
             reason,
             detail: detail.clone(),
+            removal_order: None,
             outcome: None,
             error: None,
         }
@@ -703,7 +709,7 @@ mod tests {
         assert_keys(&json, top, "refusals target");
         assert_keys(&json["runtime"], "name version endpoint ctr crictl", "namespace");
         let image = "id references digests size_bytes reclaimable_bytes pulled_at pulled_at_source last_used_at users verdict reason detail outcome error";
-        assert_keys(&json["images"][0], image, "");
+        assert_keys(&json["images"][0], image, "removal_order");
         assert_keys(&json["images"][0]["users"][0], "kind id pod", "");
         let summary = "images kept planned_removals planned_bytes removed failed reclaimed_bytes";
         assert_keys(&json["summary"], summary, "planned gone spared not_attempted bytes_are expected_removals expected_bytes");
@@ -728,6 +734,9 @@ mod tests {
             ("/images/0/pulled_at", json!("2026-11-17T11:06:40Z")),
             ("/images/0/pulled_at_source", json!("blob")),
             ("/images/0/users/0/kind", json!("container")),
+            ("/images/0/removal_order", Value::Null),
+            ("/images/4/removal_order", json!(0)),
+            ("/images/1/removal_order", json!(2)),
             ("/images/0/outcome", Value::Null),
             ("/disks/0/after", Value::Null),
             ("/memory", Value::Null),

@@ -642,6 +642,7 @@ const ADDED: [&str; 12] = [
     "/summary/gone",
     "/summary/spared",
     "/summary/not_attempted",
+    "/images/*/removal_order",
     "/summary/bytes_are",
     "/summary/expected_removals",
     "/summary/expected_bytes",

@@ -53,8 +53,16 @@ pub fn render_report(report: &Report, look: Look) -> String {
     let mut text = heading(report, look);
     let age = |at: Option<Timestamp>| at.and_then(|at| report.started_at.since(at)).map_or("?".into(), human_span);
     let (going, staying): (Vec<&ImageReport>, Vec<&ImageReport>) = report.images.iter().partition(|image| image.verdict == "remove");
-    let mut going_rows: Vec<Row> = going.iter().map(|image| row(image, age(image.pulled_at), look)).collect();
-    going_rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
+    let is_later = |image: &&&ImageReport| match image.outcome {
+        Some(outcome) => outcome == "not_attempted",
+        None => image.removal_order >= Some(report.summary.expected_removals),
+    };
+    let (later, going): (Vec<&ImageReport>, Vec<&ImageReport>) = going.iter().partition(is_later);
+    let by_size = |images: &[&ImageReport]| {
+        let mut rows: Vec<Row> = images.iter().map(|image| row(image, age(image.pulled_at), look)).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
+        rows
+    };
     let mut staying = staying;
     let rank = |image: &ImageReport| Keep::ALL.iter().position(|keep| keep.key() == image.reason);
     staying.sort_by(|a, b| (rank(a), &a.name).cmp(&(rank(b), &b.name)));
@@ -62,10 +70,9 @@ pub fn render_report(report: &Report, look: Look) -> String {
     let title = match going.iter().any(|image| image.outcome.is_some()) {
         true if going.iter().all(|image| image.outcome == Some("removed")) => "REMOVED",
         true => "WAS TO BE REMOVED",
-        false if is_undue(report) => "COULD GO",
         false => "TO REMOVE",
     };
-    table(&mut text, title, &going_rows, &staying_rows, look);
+    table(&mut text, &[(title, by_size(&going)), ("COULD GO", by_size(&later)), ("KEPT", staying_rows)], look);
     totals(&mut text, report, look);
     text
 }
@@ -136,14 +143,14 @@ fn middle(name: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
-fn table(text: &mut String, title: &str, going: &[Row], staying: &[Row], look: Look) {
-    let widest = |cell: fn(&Row) -> usize| going.iter().chain(staying).map(cell).max().unwrap_or(0);
+fn table(text: &mut String, parts: &[(&str, Vec<Row>)], look: Look) {
+    let widest = |cell: fn(&Row) -> usize| parts.iter().flat_map(|(_, rows)| rows).map(cell).max().unwrap_or(0);
     let age = widest(|row| measure_text_width(&row.age)).max(6);
     let why = widest(|row| measure_text_width(&row.why)).min(WHY);
     // A mark, a size of ten, and the blanks between the columns.
     let room = look.width.saturating_sub(2 + 1 + 10 + 1 + age + 1 + 1 + why);
     let name = widest(|row| measure_text_width(&row.name) + row.more.len()).min(room.max(SHORT_NAME)).max(20);
-    for (title, rows) in [(title, going), ("KEPT", staying)] {
+    for (title, rows) in parts {
         if rows.is_empty() {
             continue;
         }
@@ -222,10 +229,6 @@ fn totals(text: &mut String, report: &Report, look: Look) {
     for gap in &report.gaps {
         _ = writeln!(text, "{} {}", look.paint(&Style::new().yellow(), "note:"), printable(gap));
     }
-}
-
-fn is_undue(report: &Report) -> bool {
-    report.target.as_ref().is_some_and(|target| !target.is_due)
 }
 
 /// How far it got or will get, and what stands in the way.
@@ -451,6 +454,7 @@ mod tests {
         {
             let text = render_report(&report(most), Look { colors: false, width: 200 });
             assert!(text.contains(words), "{text}");
+            assert_eq!(text.contains("  COULD GO "), most == Some(1), "{text}");
         }
     }
 
