@@ -391,9 +391,14 @@ fn version_and_help_say_what_a_script_needs() {
     let help = product(&["--help"]).exits(0).stdout;
     let flowing = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let codes = flowing.split("Exit codes: ").nth(1).expect("exit codes");
-    for code in
-        ["0 done", "1 could not start", "2 usage or configuration", "3 some removal or the memory step failed", "4 another run", "130, 143 interrupted"]
-    {
+    for code in [
+        "0 done",
+        "1 could not start",
+        "2 usage or configuration",
+        "3 some removal or the memory step failed",
+        "4 another run",
+        "130, 143 interrupted",
+    ] {
         assert!(codes.contains(code), "{code} in {codes}");
     }
     for option in ["--dry-run", "--yes", "--registry", "--include", "--exclude", "--min-age", "--config", "--output", "--color"] {
