@@ -23,7 +23,8 @@ fn from_a_read_only_usr_and_a_noexec_opt_it_goes_to_where_it_really_runs() -> Re
     }
     assert!(told.contains("left out /usr/local/lib/systemd/catalog/nuke-images.catalog"), "{told}");
     ensure!(!machine.exists("/opt/nuke-images") && !machine.exists("/opt/bin"), "what was tried is left there");
-    machine.write("/etc/nuke-images/config.d/50-test.toml", "[images]\nall = true\n[safety]\nmin_uptime = \"0s\"\n")?;
+    machine
+        .write("/etc/nuke-images/config.d/50-test.toml", "[images]\nall = true\nunused_for = \"0s\"\n[safety]\nmin_uptime = \"0s\"\n")?;
     let (used, unused) = node(&machine)?;
     start(&machine)?.exits(0)?;
     assert!(machine.has(&used)? && !machine.has(&unused)?);
