@@ -94,6 +94,9 @@ pub enum Said {
 
 /// By so much more, at least, an image takes than it had packed, as it is kept packed and unpacked.
 const UNPACKED: u64 = 3;
+/// So many images at most are removed before it is measured again, where what they give back is not known for sure: nobody
+/// counts inodes without ctr, and a snapshotter may not tell its sizes.
+const UNSURE: usize = 20;
 
 /// Removals that were asked for and not yet verified: positions in the plan, and the answer.
 type Open = (Vec<usize>, Result<Box<dyn Answer>>);
@@ -177,7 +180,7 @@ impl<'a> Run<'a> {
         ended
     }
 
-    /// So many of the next removals probably meet the target; all of them where there is none.
+    /// So many of the next removals probably meet the target; few where that can't be told, and all of them where there is none.
     fn needed(&mut self, next: usize) -> usize {
         let Some(target) = self.plan.target else {
             return usize::MAX;
@@ -188,7 +191,11 @@ impl<'a> Run<'a> {
             BytesAre::Counted | BytesAre::UpperBound => missing,
             BytesAre::PackedSizes => Space { bytes: missing.bytes.div_ceil(UNPACKED), ..missing },
         };
-        self.plan.needed(next, missing).max(1)
+        let needed = self.plan.needed(next, missing);
+        let given_back =
+            self.plan.removals[next..next + needed].iter().map(|removal| removal.gives_back).fold(Space::default(), Space::plus);
+        let is_sure = inventory.bytes_are() == BytesAre::Counted && given_back.covers(missing);
+        if is_sure { needed.max(1) } else { needed.clamp(1, UNSURE) }
     }
 
     /// Verified and measured, once the runtime has given back what the batch held.
@@ -784,6 +791,24 @@ mod tests {
         let fake = stage.fake_where("images ls -q", |fake| fake.start("late", &image(A)));
         let execution = stage.run(&fake);
         assert_eq!(execution.outcomes, [spared("has come into use: container late"), Outcome::Removed, Outcome::Removed]);
+    }
+
+    #[test]
+    fn measures_again_after_a_few_where_what_they_give_back_is_not_known_for_sure() {
+        let names: Vec<String> = (0..50).map(|i| format!("quay.io/a/app:{i}")).collect();
+        // Nothing tells what they would give back.
+        let stage = Stage::with(&names.iter().map(String::as_str).collect::<Vec<_>>()).until(&[], 900);
+        let (fake, mut memory) = (stage.fake(), State::default().updated(&stage.node));
+        let (ctr, path, inventory) = (fake.ctr(), stage.state_path(), &stage.node);
+        let store = CtrStore { ctr: &ctr, inventory };
+        let measure = &|_: &Path| {
+            let used_bytes = if fake.args_of("leases delete").is_empty() { 900 } else { 100 };
+            Ok(DiskUsage { used_bytes, ..stage.node.disks[0].usage })
+        };
+        let (interrupt, pace) = (&stage.interrupt, &stage.pace());
+        let executor = Executor { store: &store, inventory, state_path: &path, interrupt, pace, measure, watch: &|_, _| () };
+        let outcomes = executor.execute(&stage.plan, &mut memory).outcomes;
+        assert_eq!(outcomes, [vec![Outcome::Removed; 20], vec![MET; 30]].concat());
     }
 
     #[test]
