@@ -640,7 +640,7 @@ const PROMISED: &str = r#"
  "disks": [{"path": "…", "before": {"used_bytes": 0, "total_bytes": 0, "used_inodes": 0, "total_inodes": 0}, "after": {}}],
  "memory": null, "gaps": []}"#;
 /// Keys that came since; a version of the form may gain keys.
-const ADDED: [&str; 12] = [
+const ADDED: [&str; 13] = [
     "/refusals",
     "/runtime/namespace",
     "/summary/planned",
