@@ -238,24 +238,25 @@ fn target_words(target: &TargetReport, is_over: bool, look: Look) -> String {
         none if none.is_empty() => "nothing is left that is an image".into(),
         some => format!("in the way are {some}, which hold {}", human_bytes(target.in_the_way_bytes)),
     };
+    let ends = target.ends_when();
     match (target.is_met, is_over) {
-        (true, _) => format!("{}: each image file system is {}.", look.bold("Target met"), target.ends_when()),
+        (true, _) => format!("{}: each image file system is {ends}.", look.bold("Target met")),
         (false, true) => {
-            let ends = target.ends_when();
-            format!("{} {} until each image file system is {ends}; {in_the_way}.", yellow("target not met:"), missing(target))
+            let missing = missing(target, " more");
+            format!("{} {missing} until each image file system is {ends}; {in_the_way}.", yellow("target not met:"))
         }
         (false, false) if target.needed_bytes < target.missing_bytes || target.needed_inodes < target.missing_inodes => {
-            format!("{} {}, and {in_the_way}.", yellow("not enough for the target:"), missing(target))
+            format!("{} {}, and {in_the_way}.", yellow("not enough for the target:"), missing(target, ""))
         }
-        (false, false) => format!("Until then {}.", missing(target)),
+        (false, false) => format!("Until then {}.", missing(target, "")),
     }
 }
 
 /// A file system that can't be measured any more lacks nothing that can be told.
-fn missing(target: &TargetReport) -> String {
+fn missing(target: &TargetReport, more: &str) -> String {
     match target.missing() {
         none if none.is_empty() => "it can't be told what has to come free".into(),
-        some => format!("{some} more have to come free"),
+        some => format!("{some}{more} have to come free"),
     }
 }
 
@@ -476,14 +477,14 @@ mod tests {
             (
                 801,
                 None,
-                [format!("Would remove 2 of 3 images, {until}, giving back about 30 B."), "Until then 21 B more have to come free.".into()],
+                [format!("Would remove 2 of 3 images, {until}, giving back about 30 B."), "Until then 21 B have to come free.".into()],
             ),
             (
                 900,
                 None,
                 [
                     format!("Would remove 2 of 3 images, {until}, giving back about 30 B."),
-                    "not enough for the target: 120 B more have to come free, and in the way are 1 in use, which hold 30 B.".into(),
+                    "not enough for the target: 120 B have to come free, and in the way are 1 in use, which hold 30 B.".into(),
                 ],
             ),
             (
