@@ -10,7 +10,7 @@ use crate::config::values::{Caches, Endpoint, Namespace, Pattern, Percent, Regis
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 110, args_conflicts_with_subcommands = false)]
 #[command(after_help = "Exit codes: 0 done, also nothing to do; 1 could not start, refused or could not plan; 2 usage or configuration; \
-3 some removal failed; 4 another run holds the lock; 130, 143 interrupted after the batch that ran.")]
+3 some removal or the memory step failed; 4 another run holds the lock; 130, 143 interrupted after the batch that ran.")]
 pub struct Cli {
     /// What to do; without a command: one clean-up, as configured
     #[command(subcommand)]
@@ -51,6 +51,10 @@ pub enum Verb {
     },
     /// Record what is in use now, remove nothing
     Observe,
+    /// The last runs: when, why started, what they removed and what it can be pulled again by
+    History,
+    /// Is this node able to do it, and what to mend; exit code 1 where something is
+    Doctor,
     /// The effective configuration and where each value came from; checks it
     Config,
     /// Put this program, its units and a configuration onto this node, or one whose file system is mounted

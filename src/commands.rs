@@ -34,6 +34,8 @@ use crate::turn::{self, Turn};
 use crate::units::{Timestamp, escaped};
 
 mod clean_up;
+mod look_back;
+mod memory;
 
 const LOCK: &str = "/run/nuke-images/lock";
 
@@ -120,8 +122,9 @@ pub fn explain(error: &anyhow::Error, interrupt: &Interrupt) -> (Ended, Option<&
 pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
     // `install` and `uninstall` can be tried; nothing else beside a clean-up has these.
     let may_be_tried = matches!(cli.command, None | Some(Verb::Install(_) | Verb::Uninstall(_)));
-    if (cli.dry_run && !may_be_tried) || (cli.yes && cli.command.is_some()) {
-        let option = if cli.dry_run { "--dry-run" } else { "--yes" };
+    let is_verb = cli.command.is_some();
+    let options = [("--dry-run", cli.dry_run && !may_be_tried), ("--yes", cli.yes && is_verb), ("--no-images", cli.no_images && is_verb)];
+    if let Some((option, _)) = options.into_iter().find(|(_, is_elsewhere)| *is_elsewhere) {
         return Err(ConfigError(format!("{option} belongs to a clean-up, not to another command")).into());
     }
     run_verb(cli, surroundings, interrupt).map(|ended| ended.heeding(interrupt))
@@ -130,12 +133,15 @@ pub fn run(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Resu
 fn run_verb(cli: &Cli, surroundings: Surroundings, interrupt: &Interrupt) -> Result<Ended> {
     let on_the_node = |act: &dyn Fn(&Session) -> Result<Ended>| on_the_node(cli, surroundings, interrupt, act);
     match &cli.command {
+        None if cli.no_images => on_the_node(&|session| session.memory_alone(cli.dry_run)),
         None if cli.dry_run => on_the_node(&|session| session.dry_run()),
         None => on_the_node(&|session| session.clean_up(cli.yes)),
         Some(Verb::Plan { inventory: None }) => on_the_node(&|session| session.dry_run()),
         Some(Verb::Plan { inventory: Some(file) }) => on_the_node(&|session| session.plan_saved(file)),
         Some(Verb::Inventory) => on_the_node(&|session| session.inventory()),
         Some(Verb::Observe) => on_the_node(&|session| session.observe()),
+        Some(Verb::History) => on_the_node(&|session| session.history()),
+        Some(Verb::Doctor) => look_back::doctor(cli, surroundings, interrupt),
         Some(Verb::Config) => on_the_node(&|session| session.show_config()),
         Some(Verb::Install(args)) => {
             let dry_run = cli.dry_run || args.dry_run;
@@ -248,7 +254,7 @@ impl Session<'_> {
     fn dry_run(&self) -> Result<Ended> {
         let runner = SystemRunner { interrupt: self.interrupt.clone() };
         let (inventory, _) = self.look(&runner, &load_state(self.started_at))?;
-        self.print_plan(&inventory)
+        self.print_plan(&inventory, &self.planned(true))
     }
 
     fn plan_saved(&self, file: &Path) -> Result<Ended> {
@@ -258,10 +264,11 @@ impl Session<'_> {
             bail!("{} has schema version {schema_version}, this program knows {SCHEMA_VERSION}", file.display());
         }
         let inventory: Inventory = serde_json::from_slice(&json).with_context(|| format!("read {}", file.display()))?;
-        self.print_plan(&inventory)
+        // The memory is of the machine that this runs on, the inventory is of another one.
+        self.print_plan(&inventory, &self.run(true, None))
     }
 
-    fn print_plan(&self, inventory: &Inventory) -> Result<Ended> {
+    fn print_plan(&self, inventory: &Inventory, run: &Run) -> Result<Ended> {
         let (mut policy, selected) = self.policy();
         if !selected {
             policy.selectors.all = true;
@@ -269,7 +276,7 @@ impl Session<'_> {
         }
         let plan = Plan::new(inventory, &policy);
         log_verdicts(inventory, &plan);
-        self.print(&self.report(inventory, &plan, None, true))?;
+        self.print(&self.report(inventory, &plan, None, run))?;
         Ok(Ended::Done)
     }
 
@@ -333,9 +340,8 @@ impl Session<'_> {
         (policy, selected)
     }
 
-    fn report(&self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, dry_run: bool) -> Report {
-        let run = Run { dry_run, trigger: self.surroundings.trigger, started_at: self.started_at, finished_at: now() };
-        Report::new(inventory, plan, execution, &run).limited_to(self.config.settings.pace().max_images, plan)
+    fn report(&self, inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, run: &Run) -> Report {
+        Report::new(inventory, plan, execution, run).limited_to(self.config.settings.pace().max_images, plan)
     }
 
     fn print(&self, report: &Report) -> Result<()> {
@@ -380,13 +386,17 @@ fn crictl<'r>(runner: &'r dyn Runner, found: &Found) -> Option<Crictl<'r>> {
     Some(Crictl { runner, program: found.crictl.clone()?, socket: found.socket.clone() })
 }
 
-fn load_state(now: Timestamp) -> State {
+/// What is remembered, by the clock of now.
+fn read_state(now: Timestamp) -> Result<State> {
     let boot = boot_id().zip(booted_at(now)).map(|(id, began_at)| Boot { id, began_at });
-    let state = state::load(Path::new(state::PATH)).unwrap_or_else(|error| {
+    Ok(state::load(Path::new(state::PATH))?.by_the_clock_of(now, boot.as_ref()))
+}
+
+fn load_state(now: Timestamp) -> State {
+    read_state(now).unwrap_or_else(|error| {
         tracing::warn!("start with an empty memory, everything counts as first seen now: {error:#}");
         State::default()
-    });
-    state.by_the_clock_of(now, boot.as_ref())
+    })
 }
 
 fn spinner(quiet: bool) -> indicatif::ProgressBar {

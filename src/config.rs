@@ -1,8 +1,8 @@
 //! Configuration: files as written → merged with the flags → validated, and where each value came from.
 //!
-//! A later layer replaces a key of an earlier one: flags over drop-ins over the file over the defaults. Two exceptions keep a
-//! command line from removing more than it says: `exclude` adds up over all layers, and a selector among the flags puts all
-//! configured selectors aside.
+//! A later layer replaces a key of an earlier one: flags over drop-ins over the file over the defaults. Exceptions keep a
+//! command line from doing more than it says: `exclude` adds up over all layers, a selector among the flags puts all
+//! configured selectors aside, and so does a way to give memory back with the other one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +26,8 @@ const DROP_INS: &str = "/etc/nuke-images/config.d";
 const FILE_CAP: u64 = 1 << 20;
 /// Keys that say what may go at all.
 const SELECTORS: [&str; 3] = ["images.registries", "images.include", "images.all"];
+/// Ways to give memory back.
+const WAYS: [&str; 2] = ["memory.drop_caches", "memory.reclaim"];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,9 +145,11 @@ fn merge(texts: &[(PathBuf, String)], flags: Vec<Flag>) -> Result<(Settings, Key
             set(&mut keys, key, value, Source::File(path.clone(), line_and_column(text, at).0));
         }
     }
-    if flags.iter().any(|flag| SELECTORS.contains(&flag.key)) {
-        let defaults = defaults();
-        keys.extend(SELECTORS.iter().filter_map(|key| Some(((*key).to_owned(), defaults.get(*key)?.clone()))));
+    for group in [&SELECTORS[..], &WAYS] {
+        if flags.iter().any(|flag| group.contains(&flag.key)) {
+            keys.retain(|key, _| !group.contains(&key.as_str()));
+            keys.extend(defaults().into_iter().filter(|(key, _)| group.contains(&key.as_str())));
+        }
     }
     for flag in flags {
         set(&mut keys, flag.key.to_owned(), flag.value, Source::Flag(flag.name));
@@ -289,6 +293,16 @@ mod tests {
             merged(&["[images]\nall = true\ninclude = [\"x\"]\n"], vec![flag("images.registries", vec!["quay.io"])]).expect("merge");
         assert!(!settings.images.all && settings.images.include.is_empty());
         assert_eq!(settings.images.registries.len(), 1);
+    }
+
+    #[test]
+    fn a_way_to_give_memory_back_among_the_flags_puts_the_other_one_aside() {
+        let configured = ["[memory]\ndrop_caches = \"all\"\nwhen_available_below = 5\n"];
+        let (settings, keys) = merged(&configured, vec![flag("memory.reclaim", "1GiB")]).expect("merge");
+        assert!(settings.memory.drop_caches.is_none() && settings.memory.reclaim.is_some());
+        assert!(!keys.contains_key("memory.drop_caches"));
+        assert!(settings.memory.when_available_below.is_some());
+        assert!(merged(&configured, vec![]).expect("merge").0.memory.drop_caches.is_some());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::inventory::Inventory;
 use crate::plan::{Plan, Removal};
 use crate::policy::Verdict;
 use crate::reference::Reference;
-use crate::report::{Outcome, Report, Summary, TargetReport};
+use crate::report::{MemoryOutcome, MemoryReport, MemoryUsage, Outcome, Report, Summary, TargetReport};
 use crate::units::{human_bytes, printable};
 
 /// Of the entry that sums a run up; one query shows the whole fleet.
@@ -17,6 +17,9 @@ const REMOVAL: &str = "b0a9c5e24d3f47f1a8a1f1d0b7c46e93";
 const FAILURE: &str = "0d7de254595849039987d20cc67a67f8";
 /// Of the entry that says that nothing is configured that may go.
 const OBSERVED: &str = "9241de5223f84693974f7666ccc43d14";
+
+/// Of the entry of the memory step.
+const MEMORY: &str = "a81f0a9b7c5d4a1e9f0c3c6b52d84e17";
 
 /// Why a run could not be carried out, and what to do about it.
 pub fn log_failure(error: &anyhow::Error, hint: Option<&str>) {
@@ -68,6 +71,29 @@ pub fn log_removal(removal: &Removal, outcome: &Outcome, inventory: &Inventory, 
     }
 }
 
+/// What the memory step came to.
+pub fn log_memory(memory: &MemoryReport) {
+    let figure = |usage: Option<MemoryUsage>, of: fn(MemoryUsage) -> u64| usage.map(of);
+    let (free, available, cached) =
+        (|usage: MemoryUsage| usage.free_bytes, |usage: MemoryUsage| usage.available_bytes, |usage: MemoryUsage| usage.cached_bytes);
+    let error = memory.error.as_deref().unwrap_or_default();
+    macro_rules! entry {
+        ($level:ident, $outcome:literal, $($message:tt)*) => {
+            tracing::$level!(message_id = MEMORY, outcome = $outcome, error, given_back_bytes = memory.given_back_bytes,
+                free_before_bytes = figure(memory.before, free), free_after_bytes = figure(memory.after, free),
+                available_before_bytes = figure(memory.before, available), available_after_bytes = figure(memory.after, available),
+                cached_before_bytes = figure(memory.before, cached), cached_after_bytes = figure(memory.after, cached),
+                $($message)*)
+        };
+    }
+    match memory.outcome {
+        None => {}
+        Some(MemoryOutcome::Done) => entry!(info, "done", "gave cached memory back: {}", human_bytes(memory.given_back_bytes)),
+        Some(MemoryOutcome::Skipped) => entry!(info, "skipped", "memory was left alone: {error}"),
+        Some(MemoryOutcome::Failed) => entry!(error, "failed", "memory could not be given back: {error}"),
+    }
+}
+
 /// The run in figures.
 pub fn log_summary(report: &Report) {
     let summary = &report.summary;
@@ -84,6 +110,7 @@ pub fn log_summary(report: &Report) {
         not_attempted = summary.not_attempted,
         failed = summary.failed,
         reclaimed_bytes = summary.reclaimed_bytes,
+        memory_given_back_bytes = report.memory.as_ref().map(|memory| memory.given_back_bytes),
         target_due = target.map(|target| target.is_due),
         target_met = target.map(|target| target.is_met),
         missing_bytes = target.map(|target| target.missing_bytes),
@@ -152,7 +179,7 @@ mod tests {
     fn the_catalog_explains_each_kind_of_entry_and_no_other() {
         let catalog = include_str!("../systemd/nuke-images.catalog");
         let mut explained: Vec<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
-        let mut own = [SUMMARY, REMOVAL, FAILURE, OBSERVED];
+        let mut own = [SUMMARY, REMOVAL, FAILURE, OBSERVED, MEMORY];
         explained.sort_unstable();
         own.sort_unstable();
         assert_eq!(explained, own);

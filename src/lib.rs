@@ -13,8 +13,11 @@ pub mod units;
 
 // The outside world, one kind of it a module.
 pub mod disk;
+pub mod doctor;
 pub mod files;
 pub mod kubelet;
+pub mod memory;
+pub mod metrics;
 pub mod pace;
 pub mod process;
 pub mod runtime;

@@ -387,6 +387,9 @@ impl Keep {
 }
 
 impl Remove {
+    /// All reasons, in order.
+    pub const ALL: [Self; 2] = [Self::Unused, Self::Stranded];
+
     /// For people.
     pub fn words(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::{BytesAre, Disk, DiskUsage, Holds, Image, Inventory, PulledAtSource, Runtime, SCHEMA_VERSION, Space, User};
 use crate::plan::{Plan, Removal, Target, needed};
-use crate::policy::{Keep, Verdict};
+use crate::policy::{Keep, Remove, Verdict};
 use crate::reference::{Digest, ImageId, Reference};
 use crate::units::{Timestamp, human_bytes};
 
@@ -74,6 +74,8 @@ pub struct Run {
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
+    /// The memory step, where one was asked for.
+    pub memory: Option<MemoryReport>,
 }
 
 /// Who started a run.
@@ -103,8 +105,8 @@ pub struct Report {
     pub dry_run: bool,
     /// Who started it.
     pub trigger: Trigger,
-    /// The runtime.
-    pub runtime: Runtime,
+    /// The runtime; `None` where images were left out of it.
+    pub runtime: Option<Runtime>,
     /// Why the plan may not be carried out; empty for an ordinary run.
     pub refusals: Vec<String>,
     /// Every image with its verdict.
@@ -115,8 +117,8 @@ pub struct Report {
     pub disks: Vec<DiskReport>,
     /// How full they may be, where that was asked.
     pub target: Option<TargetReport>,
-    /// The memory step; none yet.
-    pub memory: Option<()>,
+    /// The memory step, where one was asked for.
+    pub memory: Option<MemoryReport>,
     /// Facts that could not be gathered.
     pub gaps: Vec<String>,
 }
@@ -167,7 +169,9 @@ pub struct Summary {
     pub images: usize,
     /// Kept images by reason.
     pub kept: BTreeMap<String, usize>,
-    /// Images the plan removes.
+    /// Images the plan removes, by reason.
+    pub planned: BTreeMap<String, usize>,
+    /// All of them.
     pub planned_removals: usize,
     /// Bytes that go when all of them do.
     pub planned_bytes: u64,
@@ -235,7 +239,106 @@ pub struct DiskReport {
     pub after: Option<DiskUsage>,
 }
 
+/// Which caches the kernel drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    /// Pages of files.
+    #[serde(rename = "pagecache")]
+    Pages,
+    /// Directory entries and inodes.
+    Slab,
+    /// Both.
+    All,
+}
+
+/// The memory step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryReport {
+    /// What the kernel is told to drop.
+    pub drop_caches: Option<Cache>,
+    /// What one cgroup is asked for.
+    pub reclaim: Option<ReclaimReport>,
+    /// How the memory was before.
+    pub before: Option<MemoryUsage>,
+    /// And afterwards; `None` where nothing was done.
+    pub after: Option<MemoryUsage>,
+    /// Growth of free memory, or what the cgroup holds less.
+    pub given_back_bytes: u64,
+    /// What came of it; `None` before.
+    pub outcome: Option<MemoryOutcome>,
+    /// Why it failed or was skipped.
+    pub error: Option<String>,
+}
+
+/// What came of the memory step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryOutcome {
+    /// Done, however much came of it.
+    Done,
+    /// Its condition didn't hold, or the run was interrupted.
+    Skipped,
+    /// Some of it could not be done.
+    Failed,
+}
+
+/// What one cgroup is asked to give back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReclaimReport {
+    /// Below the root of the hierarchy.
+    pub cgroup: String,
+    /// So much is asked for.
+    pub asked_bytes: u64,
+    /// So much less it holds.
+    pub given_back_bytes: u64,
+}
+
+/// Figures of `/proc/meminfo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryUsage {
+    /// All there is.
+    pub total_bytes: u64,
+    /// Used for nothing at all.
+    pub free_bytes: u64,
+    /// What programs can have without swapping, most of the caches included.
+    pub available_bytes: u64,
+    /// Pages of files, without those that lie in memory alone.
+    pub cached_bytes: u64,
+    /// Directory entries, inodes and the like.
+    pub reclaimable_slab_bytes: u64,
+}
+
+impl MemoryReport {
+    /// Did some of it fail?
+    pub fn has_failed(&self) -> bool {
+        self.outcome == Some(MemoryOutcome::Failed)
+    }
+}
+
 impl Report {
+    /// The report of a run that left the images out.
+    pub fn without_images(node: String, run: Run) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION"),
+            node,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            dry_run: run.dry_run,
+            trigger: run.trigger,
+            runtime: None,
+            refusals: Vec::new(),
+            images: Vec::new(),
+            summary: Summary::of_nothing(),
+            disks: Vec::new(),
+            target: None,
+            memory: run.memory,
+            gaps: Vec::new(),
+        }
+    }
+
     /// The report of a plan, carried out or not.
     pub fn new(inventory: &Inventory, plan: &Plan, execution: Option<&Execution>, run: &Run) -> Self {
         let mut images: Vec<ImageReport> = Vec::with_capacity(inventory.images.len());
@@ -259,13 +362,13 @@ impl Report {
             finished_at: run.finished_at,
             dry_run: run.dry_run,
             trigger: run.trigger,
-            runtime: inventory.runtime.clone(),
+            runtime: Some(inventory.runtime.clone()),
             refusals: plan.refusals.iter().map(|refusal| refusal.words().0).collect(),
             images,
             summary,
             disks: disks(inventory, execution),
             target: plan.target.map(|target| TargetReport::new(&target, inventory, plan, execution)),
-            memory: None,
+            memory: run.memory.clone(),
             gaps: inventory.gaps.iter().chain(execution.into_iter().flat_map(|e| &e.gaps)).cloned().collect(),
         }
     }
@@ -390,23 +493,29 @@ impl ImageReport {
 }
 
 impl Summary {
+    /// Every reason, and no image.
+    fn of_nothing() -> Self {
+        let kept = Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect();
+        let planned = Remove::ALL.iter().map(|remove| (remove.key().to_owned(), 0)).collect();
+        Self { kept, planned, ..Self::default() }
+    }
+
     fn new(inventory: &Inventory, plan: &Plan, execution: Option<&Execution>) -> Self {
         let expected = plan.expected(inventory);
         let mut summary = Self {
             images: plan.verdicts.len(),
-            kept: Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect(),
             planned_removals: plan.removals.len(),
             planned_bytes: plan.planned_bytes,
             expected_removals: expected,
             expected_bytes: plan.bytes_of_first(expected),
             bytes_are: inventory.bytes_are(),
             reclaimed_bytes: execution.map_or(0, |e| e.reclaimed_bytes),
-            ..Self::default()
+            ..Self::of_nothing()
         };
         for verdict in &plan.verdicts {
             match verdict {
                 Verdict::Keep(reason, _) => *summary.kept.entry(reason.key().to_owned()).or_default() += 1,
-                Verdict::Remove(..) => {}
+                Verdict::Remove(reason, _) => *summary.planned.entry(reason.key().to_owned()).or_default() += 1,
             }
         }
         for outcome in execution.into_iter().flat_map(|e| &e.outcomes) {
@@ -453,7 +562,7 @@ mod tests {
     use crate::policy::Policy;
 
     fn run(dry_run: bool) -> Run {
-        Run { dry_run, trigger: Trigger::Timer, started_at: now(), finished_at: Timestamp::from_unix(now().unix() + 7) }
+        Run { dry_run, trigger: Trigger::Timer, started_at: now(), finished_at: Timestamp::from_unix(now().unix() + 7), memory: None }
     }
 
     fn disk(used_bytes: u64) -> Disk {
@@ -544,6 +653,7 @@ mod tests {
         assert_eq!((summary.images, summary.planned_removals, summary.planned_bytes, summary.reclaimed_bytes), (5, 3, 111, 99));
         assert_eq!((summary.removed, summary.gone, summary.spared, summary.not_attempted, summary.failed), (1, 1, 1, 0, 0));
         assert_eq!(summary.kept.values().sum::<usize>() + summary.planned_removals, summary.images);
+        assert_eq!(summary.planned, [("stranded".to_owned(), 0), ("unused".to_owned(), 3)].into());
     }
 
     #[test]
@@ -602,7 +712,7 @@ mod tests {
         assert_keys(&json["images"][0], image, "removal_order");
         assert_keys(&json["images"][0]["users"][0], "kind id pod", "");
         let summary = "images kept planned_removals planned_bytes removed failed reclaimed_bytes";
-        assert_keys(&json["summary"], summary, "gone spared not_attempted bytes_are expected_removals expected_bytes");
+        assert_keys(&json["summary"], summary, "planned gone spared not_attempted bytes_are expected_removals expected_bytes");
         assert_keys(&json["disks"][0], "path before after", "holds");
         for moment in ["before", "after"] {
             assert_keys(&json["disks"][0][moment], "used_bytes total_bytes used_inodes total_inodes", "available_bytes");

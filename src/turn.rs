@@ -13,7 +13,7 @@ use crate::units::{human_span, mixed};
 /// By how much the runtime may be younger than the machine.
 const RUNTIME_START: Duration = Duration::from_mins(2);
 /// Switches the node off; the units look at it too.
-const DISABLED: &str = "/etc/nuke-images/disabled";
+pub const DISABLED: &str = "/etc/nuke-images/disabled";
 /// How often the wait looks up to see an interruption.
 const TICK: Duration = Duration::from_millis(500);
 

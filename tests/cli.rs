@@ -1,6 +1,12 @@
 //! The built binary from outside, with a `ctr` that hangs, floods, stops half-way, lies: what it says, with which exit code,
 //! and that no removal is ever begun on the word of a listing that failed.
 
+#[path = "cli/doctor.rs"]
+mod doctor;
+#[path = "cli/history.rs"]
+mod history;
+#[path = "cli/memory.rs"]
+mod memory;
 #[path = "cli/node.rs"]
 mod node;
 
@@ -385,9 +391,14 @@ fn version_and_help_say_what_a_script_needs() {
     let help = product(&["--help"]).exits(0).stdout;
     let flowing = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let codes = flowing.split("Exit codes: ").nth(1).expect("exit codes");
-    for code in
-        ["0 done", "1 could not start", "2 usage or configuration", "3 some removal failed", "4 another run", "130, 143 interrupted"]
-    {
+    for code in [
+        "0 done",
+        "1 could not start",
+        "2 usage or configuration",
+        "3 some removal or the memory step failed",
+        "4 another run",
+        "130, 143 interrupted",
+    ] {
         assert!(codes.contains(code), "{code} in {codes}");
     }
     for option in ["--dry-run", "--yes", "--registry", "--include", "--exclude", "--min-age", "--config", "--output", "--color"] {
@@ -629,9 +640,10 @@ const PROMISED: &str = r#"
  "disks": [{"path": "…", "before": {"used_bytes": 0, "total_bytes": 0, "used_inodes": 0, "total_inodes": 0}, "after": {}}],
  "memory": null, "gaps": []}"#;
 /// Keys that came since; a version of the form may gain keys.
-const ADDED: [&str; 12] = [
+const ADDED: [&str; 13] = [
     "/refusals",
     "/runtime/namespace",
+    "/summary/planned",
     "/summary/gone",
     "/summary/spared",
     "/summary/not_attempted",

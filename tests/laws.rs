@@ -281,7 +281,7 @@ proptest! {
         positions.sort_unstable();
         let may_go = |position: &usize| matches!(plan.verdicts[*position], Verdict::Remove(..));
         prop_assert_eq!(positions, (0..node.images.len()).filter(may_go).collect::<Vec<_>>());
-        let run = Run { dry_run: true, trigger: Trigger::Timer, started_at: at(NOW), finished_at: at(NOW) };
+        let run = Run { dry_run: true, trigger: Trigger::Timer, started_at: at(NOW), finished_at: at(NOW), memory: None };
         let summary = Report::new(&node, &plan, None, &run).summary;
         prop_assert_eq!(summary.kept.values().sum::<usize>() + summary.planned_removals, summary.images);
     }

@@ -162,7 +162,7 @@ fn the_binary_says_of_a_saved_inventory_what_the_plan_says() {
         assert!(program.status.success(), "{}: {}", folder.display(), String::from_utf8_lossy(&program.stderr));
         let mut found: Value = serde_json::from_slice(&program.stdout).expect("one JSON object");
         let now = scenario.inventory.taken_at;
-        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now, finished_at: now };
+        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now, finished_at: now, memory: None };
         let report = Report::new(&scenario.inventory, &scenario.plan(), None, &run);
         let mut expected = serde_json::to_value(&report).expect("write as JSON");
         for key in ["started_at", "finished_at", "trigger"] {

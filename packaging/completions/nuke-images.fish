@@ -63,6 +63,8 @@ complete -c nuke-images -n "__fish_nuke_images_needs_command" -s V -l version -d
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "inventory" -d 'What is on the node: images, who uses them, sizes, ages'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "plan" -d 'The verdicts, from this node or from a saved inventory'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "observe" -d 'Record what is in use now, remove nothing'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "history" -d 'The last runs: when, why started, what they removed and what it can be pulled again by'
+complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "doctor" -d 'Is this node able to do it, and what to mend; exit code 1 where something is'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "config" -d 'The effective configuration and where each value came from; checks it'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "install" -d 'Put this program, its units and a configuration onto this node, or one whose file system is mounted'
 complete -c nuke-images -n "__fish_nuke_images_needs_command" -f -a "uninstall" -d 'Take off what install put there'
@@ -161,6 +163,68 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -l if-r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s v -l verbose -d 'Log more: every verdict and every program started'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s q -l quiet -d 'Log errors only, and print no table'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand observe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -l if-runtime -d 'For the units: a node without a runtime is no error'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l min-age -d 'Keep what was pulled or named anew less long ago than this [default: 1h]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l unused-for -d 'Keep what was not seen unused for this long, remembered across runs and reboots [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l keep-newest -d 'Keep the N most recently pulled images of each repository [default: 0]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l keep-unpullable -d 'Keep what can\'t be pulled again [default: true]' -r -f -a "true\t''
+false\t''"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l high-threshold -d 'Act only when the image file system is fuller than this, in bytes or inodes [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l low-threshold -d 'Stop as soon as it is no fuller than this [default: the high threshold]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l free-bytes -d 'Act only when less is free, and stop as soon as it is [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l max-images -d 'At most so many images in a run [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l max-duration -d 'Begin no batch after this long [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l delay -d 'Rest between batches [default: 0s]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l max-io-pressure -d 'Wait while more than this share of the time something waits for disks (/proc/pressure/io) [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l drop-caches -d 'Tell the kernel to drop caches after the images: pagecache, slab or all [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l reclaim -d 'Ask the pods\' cgroup to give back so much memory [default: off]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l runtime-endpoint -d 'The runtime\'s socket, <unix:///run/containerd/containerd.sock> [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l runtime -d 'What the runtime is, where its socket doesn\'t tell: containerd, cri-o or docker [default: detected]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l namespace -d 'containerd\'s namespace [default: k8s.io]' -r
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l config -d 'Read this file instead of /etc/nuke-images/config.toml and config.d/*.toml' -r -F
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -s o -l output -d 'How to print' -r -f -a "text\t'A table'
+json\t'One object'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l color -d 'Colours; `NO_COLOR` is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l all -d 'Everything unused may go'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -l if-runtime -d 'For the units: a node without a runtime is no error'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -s v -l verbose -d 'Log more: every verdict and every program started'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -s q -l quiet -d 'Log errors only, and print no table'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l registry -d 'Images of this registry may go: exact host, with its port if it has one. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l include -d 'Images whose references match may go: unanchored, as in grep -E. Repeatable' -r
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand config" -l exclude -d 'Never an image one of whose references matches. Repeatable; adds to the configured ones' -r
@@ -262,10 +326,12 @@ complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -l if
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -s v -l verbose -d 'Log more: every verdict and every program started'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -s q -l quiet -d 'Log errors only, and print no table'
 complete -c nuke-images -n "__fish_nuke_images_using_subcommand uninstall" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "inventory" -d 'What is on the node: images, who uses them, sizes, ages'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "plan" -d 'The verdicts, from this node or from a saved inventory'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "observe" -d 'Record what is in use now, remove nothing'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "config" -d 'The effective configuration and where each value came from; checks it'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "install" -d 'Put this program, its units and a configuration onto this node, or one whose file system is mounted'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "uninstall" -d 'Take off what install put there'
-complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe config install uninstall help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "inventory" -d 'What is on the node: images, who uses them, sizes, ages'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "plan" -d 'The verdicts, from this node or from a saved inventory'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "observe" -d 'Record what is in use now, remove nothing'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "history" -d 'The last runs: when, why started, what they removed and what it can be pulled again by'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "doctor" -d 'Is this node able to do it, and what to mend; exit code 1 where something is'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "config" -d 'The effective configuration and where each value came from; checks it'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "install" -d 'Put this program, its units and a configuration onto this node, or one whose file system is mounted'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "uninstall" -d 'Take off what install put there'
+complete -c nuke-images -n "__fish_nuke_images_using_subcommand help; and not __fish_seen_subcommand_from inventory plan observe history doctor config install uninstall help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

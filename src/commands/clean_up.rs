@@ -17,17 +17,18 @@ use crate::files::RunLock;
 use crate::inventory::Inventory;
 use crate::journal::{log_observed_only, log_removal, log_summary, log_verdicts};
 use crate::logging::say;
-use crate::output::text;
+use crate::metrics::{self, Metrics};
+use crate::output::{prometheus, text};
 use crate::plan::{Plan, Refusal, Removal};
 use crate::process::{Failure, SystemRunner};
-use crate::report::{Execution, Outcome, Report};
+use crate::report::{Execution, MemoryReport, Outcome, Report};
 use crate::runtime::Found;
 use crate::signals::Interrupt;
 use crate::state::history::PastRun;
 use crate::state::{self, State};
 
 impl Session<'_> {
-    /// One clean-up, as configured, which is remembered however it ends.
+    /// One clean-up, as configured.
     pub(super) fn clean_up(&self, yes: bool) -> Result<Ended> {
         let attended = io::stdin().is_terminal() && io::stderr().is_terminal();
         if !attended && !yes {
@@ -36,9 +37,14 @@ impl Session<'_> {
         let Some(_lock) = RunLock::take(Path::new(LOCK))? else {
             return Ok(self.locked());
         };
+        self.remembered(&|state| self.clean_up_alone(yes, attended, state))
+    }
+
+    /// A run that is remembered however it ends; whoever calls this holds the lock.
+    pub(super) fn remembered(&self, act: &dyn Fn(&mut State) -> Result<Ended>) -> Result<Ended> {
         let mut state = load_state(self.started_at);
         state.begin_run(PastRun::begun(self.started_at, self.surroundings.trigger));
-        let ended = self.forgiving(self.clean_up_alone(yes, attended, &mut state));
+        let ended = self.forgiving(act(&mut state));
         let (end, error) = match &ended {
             Ok(ended) => (ended.heeding(self.interrupt), None),
             Err(error) => (explain(error, self.interrupt).0, Some(format!("{error:#}"))),
@@ -47,7 +53,23 @@ impl Session<'_> {
             run.end(now(), end.exit_code(self.interrupt), error);
         }
         save(&state, "this run can't be remembered");
+        self.write_metrics(&state);
         ended
+    }
+
+    /// For `node_exporter`, where there is one. A usual folder that is somebody else's is only mentioned: nobody asked for it.
+    fn write_metrics(&self, state: &State) {
+        let wanted = &self.config.settings.metrics.textfile.0;
+        for folder in wanted.folders(Path::new("/")) {
+            let Err(error) = metrics::write(&folder, &prometheus::render(state.runs())) else {
+                continue;
+            };
+            if *wanted == Metrics::Auto {
+                tracing::info!("metrics can't be written; name the folder as textfile in [metrics] and install again: {error:#}");
+            } else {
+                tracing::warn!("metrics can't be written: {error:#}");
+            }
+        }
     }
 
     fn clean_up_alone(&self, yes: bool, attended: bool, state: &mut State) -> Result<Ended> {
@@ -62,8 +84,7 @@ impl Session<'_> {
         if !selected && !attended {
             log_observed_only();
             state.current_run().into_iter().for_each(|run| run.only_observed = true);
-            self.tell_report(&self.report(&inventory, &plan, None, false), state)?;
-            return Ok(Ended::Done);
+            return Ok(self.conclude(&self.report(&inventory, &plan, None, &self.done()), state));
         }
         if plan.is_due && !plan.removals.is_empty() {
             check_refusals(&plan, attended)?;
@@ -74,16 +95,16 @@ impl Session<'_> {
             }
         }
         let execution = self.execute(&inventory, &found, &plan, state);
-        let report = self.report(&inventory, &plan, Some(&execution), false);
-        let told = self.tell_report(&report, state).inspect_err(|error| tracing::error!("the report can't be printed: {error:#}"));
-        Ok(if report.summary.failed > 0 || told.is_err() { Ended::SomeFailed } else { Ended::Done })
+        Ok(self.conclude(&self.report(&inventory, &plan, Some(&execution), &self.done()), state))
     }
 
     /// Tells what happened, here and to those who ask later.
-    fn tell_report(&self, report: &Report, state: &mut State) -> Result<()> {
+    pub(super) fn conclude(&self, report: &Report, state: &mut State) -> Ended {
         state.current_run().into_iter().for_each(|run| run.tell(report));
         log_summary(report);
-        self.print(report)
+        let printed = self.print(report).inspect_err(|error| tracing::error!("the report can't be printed: {error:#}"));
+        let memory_failed = report.memory.as_ref().is_some_and(MemoryReport::has_failed);
+        if report.summary.failed > 0 || memory_failed || printed.is_err() { Ended::SomeFailed } else { Ended::Done }
     }
 
     fn execute(&self, inventory: &Inventory, found: &Found, plan: &Plan, state: &mut State) -> Execution {
@@ -112,7 +133,7 @@ impl Session<'_> {
 
     /// Shows the plan and asks about it. stdout is left to the report where a program reads it.
     fn is_wanted(&self, inventory: &Inventory, plan: &Plan) -> Result<bool> {
-        let report = self.report(inventory, plan, None, false);
+        let report = self.report(inventory, plan, None, &self.planned(false));
         let text = text::render_report(&report, self.style());
         match self.options.output {
             Format::Text => write_out(&text)?,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::values::{
-    AbsolutePath, Batch, Caches, Cgroup, Endpoint, Metrics, Namespace, Pattern, Percent, ProgramChoice, Registry, RuntimeName, Size, Span,
-    Textfile,
+    AbsolutePath, Batch, Caches, Cgroup, Endpoint, Namespace, Pattern, Percent, ProgramChoice, Registry, RuntimeName, Size, Span, Textfile,
 };
+use crate::metrics::Metrics;
 use crate::plan::Target;
 use crate::policy::{Policy, Selectors};
 use crate::runtime::Wanted;
@@ -209,6 +209,16 @@ impl Settings {
             max_duration: self.pace.max_duration.as_ref().map(|span| span.0),
             delay: self.pace.delay.0,
             max_io_pressure: self.pace.max_io_pressure.map(|percent| percent.0),
+        }
+    }
+
+    /// The memory step these settings ask for.
+    pub fn memory(&self) -> crate::memory::Wish {
+        crate::memory::Wish {
+            drop_caches: self.memory.drop_caches.as_ref().map(|caches| caches.0),
+            reclaim: self.memory.reclaim.as_ref().map(|size| size.0),
+            cgroup: self.memory.cgroup.to_string(),
+            when_available_below: self.memory.when_available_below.map(|percent| percent.0),
         }
     }
 

@@ -9,7 +9,9 @@ use bytesize::ByteSize;
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::metrics::Metrics;
 use crate::reference::Reference;
+use crate::report::Cache;
 use crate::runtime::{Choice, Kind};
 
 /// A value that is written as a text and checked when it is read.
@@ -211,28 +213,6 @@ impl<'de> Deserialize<'de> for Percent {
         };
         text.parse().map_err(serde::de::Error::custom)
     }
-}
-
-/// What the kernel is told to drop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cache {
-    /// Pages of files.
-    Pages,
-    /// Directory entries and inodes.
-    Slab,
-    /// Both.
-    All,
-}
-
-/// Where metrics go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Metrics {
-    /// To `node_exporter`'s textfile folder, if there is one in the usual places.
-    Auto,
-    /// Nowhere.
-    Off,
-    /// To this folder.
-    Folder(PathBuf),
 }
 
 /// Images a batch, 1 to 1,000.

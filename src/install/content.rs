@@ -59,6 +59,7 @@ pub const UNIT_FOLDERS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/syst
 pub const PACKAGED_UNIT_FOLDERS: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
 
 const SHIPPED_PROGRAM: &str = "/usr/local/bin/nuke-images";
+const SHIPPED_CGROUPS: &str = "-/sys/fs/cgroup/kubepods.slice -/sys/fs/cgroup/kubepods";
 const SHIPPED_METRICS: &str = "/var/lib/node_exporter/textfile_collector";
 
 /// A unit that starts the program where it is.
@@ -71,10 +72,20 @@ pub fn schedule(calendar: &str) -> String {
     format!("# Put here by nuke-images install --schedule.\n[Timer]\nOnCalendar=\nOnCalendar={calendar}\n")
 }
 
-/// The drop-in for a folder of metrics. systemd takes a text apart at spaces and expands `%` (systemd.syntax(7)).
+/// The drop-in for a folder of metrics.
 pub fn metrics(folder: &Path) -> String {
-    let quoted = format!("\"-{}\"", folder.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"));
-    METRICS.1.replace(&format!("-{SHIPPED_METRICS}"), &quoted)
+    METRICS.1.replace(&format!("-{SHIPPED_METRICS}"), &quoted(folder))
+}
+
+/// The drop-in for a cgroup. The pods' one has two names, of which a node has one.
+pub fn reclaim(cgroup: &str) -> String {
+    let is_shipped = SHIPPED_CGROUPS.starts_with(&format!("-/sys/fs/cgroup/{cgroup} "));
+    if is_shipped { RECLAIM.1.to_owned() } else { RECLAIM.1.replace(SHIPPED_CGROUPS, &quoted(&Path::new("/sys/fs/cgroup").join(cgroup))) }
+}
+
+/// systemd takes a text apart at spaces and expands `%` (systemd.syntax(7)); a path that isn't there is no error.
+fn quoted(path: &Path) -> String {
+    format!("\"-{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
 }
 
 /// The drop-in of the configuration.
@@ -112,6 +123,13 @@ mod tests {
     fn the_folder_for_metrics_is_written_as_systemd_reads_it() {
         let text = metrics(Path::new("/srv/a b/100%"));
         assert!(text.ends_with("\nReadWritePaths=\"-/srv/a b/100%%\"\n"), "{text}");
+    }
+
+    #[test]
+    fn a_cgroup_of_another_name_takes_the_place_of_the_pods() {
+        assert_eq!(reclaim("kubepods.slice"), RECLAIM.1);
+        let text = reclaim("kubelet.slice/kubelet-kubepods.slice");
+        assert!(text.ends_with("\nReadWritePaths=\"-/sys/fs/cgroup/kubelet.slice/kubelet-kubepods.slice\"\n"), "{text}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::host::Host;
 use super::plan::{Asks, Facts, Keeps, Present, questions};
 use super::record::{self, Record};
 use crate::cli::Options;
-use crate::config;
+use crate::config::{self, values::Cgroup};
 use crate::kubelet::collect_kubelet;
 use crate::runtime::{Wanted, which_socket};
 
@@ -134,7 +134,7 @@ pub fn collect_asks(host: &Host, coming: &BTreeMap<PathBuf, String>, leaving: &B
         match table {
             Ok(table) => {
                 endpoint |= path != Path::new(PINNED) && value(&table, "runtime", "endpoint").is_some();
-                for (section, key) in [("memory", "drop_caches"), ("memory", "reclaim"), ("metrics", "textfile")] {
+                for (section, key) in [("memory", "drop_caches"), ("memory", "reclaim"), ("memory", "cgroup"), ("metrics", "textfile")] {
                     keys.extend(value(&table, section, key).map(|value| (key, value)));
                 }
             }
@@ -145,7 +145,7 @@ pub fn collect_asks(host: &Host, coming: &BTreeMap<PathBuf, String>, leaving: &B
     let is_foreign = |path: &Path| host.at(path).metadata().is_ok_and(|metadata| metadata.uid() != 0);
     let asks = Asks {
         drop_caches: keys.get("drop_caches").is_some_and(is_on),
-        reclaim: keys.get("reclaim").is_some_and(is_on),
+        reclaim: keys.get("reclaim").filter(|value| is_on(value)).map(|_| cgroup(keys.get("cgroup"))),
         metrics: metrics.map(|path| (path.clone(), is_foreign(&path))),
         endpoint,
         unknown: !wrong.is_empty(),
@@ -166,6 +166,12 @@ fn config_files(host: &Host, coming: &BTreeMap<PathBuf, String>, leaving: &BTree
 
 fn value(table: &Table, section: &str, key: &str) -> Option<Value> {
     table.get(section)?.get(key).cloned()
+}
+
+/// The cgroup that is named; where it is none, the one that would be asked.
+fn cgroup(written: Option<&Value>) -> String {
+    let named = written.and_then(Value::as_str).and_then(|name| name.parse::<Cgroup>().ok());
+    named.unwrap_or_else(|| config::settings::Memory::default().cgroup).to_string()
 }
 
 fn is_on(value: &Value) -> bool {
@@ -227,9 +233,15 @@ mod tests {
         write(CONFIG, "[memory]\ndrop_caches = \"all\"\nreclaim = \"1GiB\"\n[metrics]\ntextfile = \"/srv/metrics\"\n");
         write(&format!("{CONFIG_DROP_INS}/20.toml"), "[memory]\nreclaim = \"off\"\n[runtime]\nendpoint = \"unix:///x.sock\"\n");
         let (asks, wrong) = asked(&host);
-        assert_eq!((asks.drop_caches, asks.reclaim, asks.endpoint), (true, false, true));
+        assert_eq!((asks.drop_caches, asks.reclaim, asks.endpoint), (true, None, true));
         assert_eq!(asks.metrics, Some(("/srv/metrics".into(), false)));
         assert_eq!(wrong, [""; 0]);
+        for (more, cgroup) in
+            [("", "kubepods.slice"), ("cgroup = \"kubelet.slice\"\n", "kubelet.slice"), ("cgroup = \"../x\"\n", "kubepods.slice")]
+        {
+            write(&format!("{CONFIG_DROP_INS}/20.toml"), &format!("[memory]\nreclaim = \"1GiB\"\n{more}"));
+            assert_eq!(asked(&host).0.reclaim.as_deref(), Some(cgroup), "{more}");
+        }
         write(CONFIG, "[memory\n");
         let (asks, wrong) = asked(&host);
         assert!(!asks.drop_caches && asks.unknown && wrong.len() == 1 && wrong[0].contains(CONFIG), "{wrong:?}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::content::{
     CATALOG, CONFIG, CONFIG_DROP_INS, DEFAULT_CONFIG, DROP_CACHES, EXTRAS, METRICS, METRICS_OWNER, NEW_CONFIG, PINNED, RECLAIM, SCHEDULE,
-    SERVICES, TIMERS, UNIT_FOLDERS, UNITS, metrics, pinned, schedule, unit,
+    SERVICES, TIMERS, UNIT_FOLDERS, UNITS, metrics, pinned, reclaim, schedule, unit,
 };
 use super::record::{self, Record};
 
@@ -63,12 +63,11 @@ pub struct Facts {
 
 /// What the configuration asks for beyond the sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are answers, each by itself")]
 pub struct Asks {
     /// `drop_caches`.
     pub drop_caches: bool,
-    /// `reclaim`.
-    pub reclaim: bool,
+    /// `reclaim`, and the cgroup that is asked.
+    pub reclaim: Option<String>,
     /// A folder for metrics, and whether it is somebody else's than root's.
     pub metrics: Option<(PathBuf, bool)>,
     /// A person names an endpoint.
@@ -202,7 +201,9 @@ fn unit_files(facts: &Facts, wish: &Wish, folder: &Path) -> Files {
     let service = folder.join("nuke-images.service.d");
     let mut drop_in = |asked: bool, (name, text): (&str, &str)| texts.extend(asked.then(|| (service.join(name), text.to_owned())));
     drop_in(facts.asks.drop_caches, DROP_CACHES);
-    drop_in(facts.asks.reclaim, RECLAIM);
+    if let Some(cgroup) = &facts.asks.reclaim {
+        drop_in(true, (RECLAIM.0, &reclaim(cgroup)));
+    }
     if let Some((metrics_folder, is_foreign)) = &facts.asks.metrics {
         drop_in(true, (METRICS.0, &metrics(metrics_folder)));
         drop_in(*is_foreign, METRICS_OWNER);
@@ -522,7 +523,7 @@ mod tests {
 
     #[test]
     fn a_configuration_that_can_not_be_read_takes_nothing_away() {
-        let asking = Asks { reclaim: true, ..Asks::default() };
+        let asking = Asks { reclaim: Some("kubepods.slice".into()), ..Asks::default() };
         let first = install(&Facts { asks: asking, ..facts() }, &wish());
         let facts = after(facts(), &first);
         let unknown = Asks { unknown: true, ..Asks::default() };

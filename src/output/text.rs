@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use console::{Alignment, Style, measure_text_width, pad_str, truncate_str};
 
+use super::memory;
 use crate::config::Config;
-use crate::inventory::{BytesAre, DiskUsage, Image, Inventory};
+use crate::inventory::{BytesAre, DiskUsage, Image, Inventory, Runtime};
 use crate::policy::{Keep, since_what};
 use crate::report::{ImageReport, Report, Summary, TargetReport};
+
 use crate::units::printable;
 use crate::units::{Timestamp, human_bytes, human_span};
 
@@ -33,15 +35,15 @@ pub struct Look {
 }
 
 impl Look {
-    fn paint(self, style: &Style, text: &str) -> String {
+    pub(super) fn paint(self, style: &Style, text: &str) -> String {
         style.clone().force_styling(self.colors).apply_to(text).to_string()
     }
 
-    fn bold(self, text: &str) -> String {
+    pub(super) fn bold(self, text: &str) -> String {
         self.paint(&Style::new().bold(), text)
     }
 
-    fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         self.paint(&Style::new().dim(), text)
     }
 }
@@ -80,12 +82,16 @@ fn heading(report: &Report, look: Look) -> String {
     let what = match (report.dry_run, done || report.summary.planned_removals == 0) {
         (true, _) => "dry run, nothing is changed",
         (false, false) => "the plan, nothing is changed yet",
+        (false, true) if report.runtime.is_none() => "memory alone",
         (false, true) => "clean-up",
     };
-    let runtime = &report.runtime;
+    let place = report.runtime.as_ref().map_or(String::new(), |runtime| format!("{}\n", look.dim(&place(runtime))));
+    format!("{} · {what}\n{place}\n", look.bold(&format!("nuke-images on {}", printable(&report.node))))
+}
+
+fn place(runtime: &Runtime) -> String {
     let place = [&format!("{} {}", runtime.name, runtime.version), &runtime.endpoint, &runtime.namespace];
-    let place = printable(&place.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" · "));
-    format!("{} · {what}\n{}\n\n", look.bold(&format!("nuke-images on {}", printable(&report.node))), look.dim(&place))
+    printable(&place.into_iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" · "))
 }
 
 struct Row {
@@ -174,7 +180,9 @@ fn totals(text: &mut String, report: &Report, look: Look) {
     let summary = &report.summary;
     let done = report.images.iter().any(|image| image.outcome.is_some());
     let bold = |words: String| look.bold(&words);
-    if summary.planned_removals == 0 {
+    if report.runtime.is_none() {
+        // Nothing was to be told of images.
+    } else if summary.planned_removals == 0 {
         _ = writeln!(text, "{}: {}.", bold("Nothing to remove".into()), of_images(summary));
     } else if let Some(target) = report.target.as_ref().filter(|target| !target.is_due) {
         let (could, begins) = (summary.planned_removals, target.begins_when());
@@ -214,6 +222,7 @@ fn totals(text: &mut String, report: &Report, look: Look) {
         let path = format!("{}{beside}", printable(&disk.path.display().to_string()));
         _ = writeln!(text, "{} {}", disk_bar(disk.before, after, look), look.dim(&path));
     }
+    report.memory.iter().for_each(|memory| text.push_str(&memory::lines(memory, look)));
     for refusal in &report.refusals {
         _ = writeln!(text, "{} {refusal}", look.paint(&Style::new().yellow(), "would be refused:"));
     }
@@ -269,7 +278,7 @@ fn of_images(summary: &Summary) -> String {
     }
 }
 
-fn not_done(summary: &Summary) -> String {
+pub(super) fn not_done(summary: &Summary) -> String {
     let counts = [
         ("failed", summary.failed),
         ("spared", summary.spared),
@@ -280,29 +289,40 @@ fn not_done(summary: &Summary) -> String {
     if words.is_empty() { "none failed".into() } else { words.join(", ") }
 }
 
-fn kept_by_rule(summary: &Summary) -> String {
+pub(super) fn kept_by_rule(summary: &Summary) -> String {
     let count = |keep: &Keep| Some((summary.kept.get(keep.key()).copied().filter(|&count| count > 0)?, keep.words()));
     let words: Vec<String> = Keep::ALL.iter().filter_map(count).map(|(count, words)| format!("{count} {words}")).collect();
     words.join(" · ")
 }
 
-/// `[███████░░░░░] 62 % → 48 % of 40 GiB`, and inodes where these are what is short.
+/// `Disk [███████░░░░░] 62 % → 48 % of 40 GiB`, and inodes where these are what is short.
 fn disk_bar(before: DiskUsage, after: DiskUsage, look: Look) -> String {
-    let part = |used: u64, total: u64, of: u64| used.saturating_mul(of).checked_div(total).unwrap_or(0);
     // What is kept back for root is not free, for thresholds and the kubelet neither.
-    let share = |usage: DiskUsage, of| part(usage.total_bytes.saturating_sub(usage.free_bytes()), usage.total_bytes, of);
-    let inodes = |usage: DiskUsage| part(usage.used_inodes, usage.total_inodes, 100);
-    let cells = |usage| usize::try_from(share(usage, BAR as u64)).unwrap_or(BAR).min(BAR);
+    let used = |usage: DiskUsage| usage.total_bytes.saturating_sub(usage.free_bytes());
+    let inodes = |usage: DiskUsage| share(usage.used_inodes, usage.total_inodes, 100);
+    let inodes = match (inodes(before), inodes(after)) {
+        (was, is) if was > share(used(before), before.total_bytes, 100) => format!(", {} of the inodes", change(was, is, before == after)),
+        _ => String::new(),
+    };
+    format!("{}{inodes}", bar("Disk", [used(before), used(after)], before.total_bytes, before == after, look))
+}
+
+fn share(part: u64, of: u64, cells: u64) -> u64 {
+    part.saturating_mul(cells).checked_div(of).unwrap_or(0)
+}
+
+fn change(was: u64, is: u64, is_same: bool) -> String {
+    if is_same { format!("{was} %") } else { format!("{was} % → {is} %") }
+}
+
+/// `what [███░░] 62 % → 48 % of 40 GiB`.
+pub(super) fn bar(what: &str, [before, after]: [u64; 2], total: u64, is_same: bool, look: Look) -> String {
+    let cells = |used| usize::try_from(share(used, total, BAR as u64)).unwrap_or(BAR).min(BAR);
     let (full, was) = (cells(after), cells(before).max(cells(after)));
     let freed = look.paint(&Style::new().green(), &"▒".repeat(was - full));
     let bar = format!("{}{freed}{}", "█".repeat(full), look.dim(&"░".repeat(BAR - was)));
-    let (before_percent, after_percent) = (share(before, 100), share(after, 100));
-    let change = |was: u64, is: u64| if before == after { format!("{was} %") } else { format!("{was} % → {is} %") };
-    let inodes = match (inodes(before), inodes(after)) {
-        (was, is) if was > before_percent => format!(", {} of the inodes", change(was, is)),
-        _ => String::new(),
-    };
-    format!("Disk [{bar}] {} of {}{inodes}", change(before_percent, after_percent), human_bytes(before.total_bytes))
+    let change = change(share(before, total, 100), share(after, total, 100), is_same);
+    format!("{what} [{bar}] {change} of {}", human_bytes(total))
 }
 
 /// What is on the node.
@@ -369,7 +389,7 @@ mod tests {
     /// Lines of the tables that `images` make on a terminal of this width.
     fn lines(images: Vec<Image>, width: usize) -> Vec<String> {
         let node = inventory(images);
-        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now() };
+        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now(), memory: None };
         let report = Report::new(&node, &Plan::new(&node, &policy()), None, &run);
         let text = render_report(&report, Look { colors: false, width });
         text.lines().skip_while(|line| !line.ends_with("WHY")).take_while(|line| !line.starts_with("Would")).map(str::to_owned).collect()
@@ -404,7 +424,7 @@ mod tests {
             reclaimed_bytes: given_back,
             gaps: Vec::new(),
         });
-        let run = Run { dry_run: execution.is_none(), trigger: Trigger::Person, started_at: now(), finished_at: now() };
+        let run = Run { dry_run: execution.is_none(), trigger: Trigger::Person, started_at: now(), finished_at: now(), memory: None };
         let text = render_report(&Report::new(&node, &plan, execution.as_ref(), &run), Look { colors: false, width: 200 });
         text.rsplit("\n\n").next().unwrap_or_default().to_owned()
     }
@@ -428,7 +448,7 @@ mod tests {
     fn says_that_a_run_may_not_do_all_of_it() {
         let node = inventory(vec![image("quay.io/a/a:1"), image("quay.io/a/b:1"), used_image("quay.io/a/c:1")]);
         let plan = Plan::new(&node, &policy());
-        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now() };
+        let run = Run { dry_run: true, trigger: Trigger::Person, started_at: now(), finished_at: now(), memory: None };
         let report = |most| Report::new(&node, &plan, None, &run).limited_to(most, &plan);
         for (most, words) in
             [(Some(1), "Would remove 1 of 3 images, as many as a run may, giving"), (Some(2), "Would remove 2 of 3 images, giving")]

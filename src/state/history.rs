@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Removal;
 use crate::reference::{Digest, ImageId, Reference};
-use crate::report::{DiskReport, Report, Summary, TargetReport, Trigger};
+use crate::report::{DiskReport, MemoryReport, Report, Summary, TargetReport, Trigger};
 use crate::units::{Timestamp, printable};
 
 /// So many runs are remembered.
@@ -35,6 +35,9 @@ pub struct PastRun {
     /// Nothing was configured that may go, so it only looked.
     #[serde(default)]
     pub only_observed: bool,
+    /// It left the images out, and only gave memory back.
+    #[serde(default)]
+    pub no_images: bool,
     /// Totals; `None` where it came to no plan or didn't carry it out to its end.
     #[serde(default)]
     pub summary: Option<Summary>,
@@ -44,6 +47,9 @@ pub struct PastRun {
     /// File systems before and after.
     #[serde(default)]
     pub disks: Vec<DiskReport>,
+    /// The memory step, where one was asked for.
+    #[serde(default)]
+    pub memory: Option<MemoryReport>,
     /// What it took away, in this order; of an old run perhaps nothing any more.
     #[serde(default)]
     pub removed: Vec<RemovedImage>,
@@ -73,16 +79,20 @@ impl PastRun {
             exit_code: None,
             error: None,
             only_observed: false,
+            no_images: false,
             summary: None,
             target: None,
             disks: Vec::new(),
+            memory: None,
             removed: Vec::new(),
         }
     }
 
     /// What the report tells of it.
     pub fn tell(&mut self, report: &Report) {
-        self.summary = Some(report.summary.clone());
+        self.no_images = report.runtime.is_none();
+        self.summary = (!self.no_images).then(|| report.summary.clone());
+        self.memory.clone_from(&report.memory);
         self.target.clone_from(&report.target);
         self.disks.clone_from(&report.disks);
     }
@@ -173,7 +183,7 @@ mod tests {
         state = state.updated(&node);
         state.note_removal(&plan.removals[0]);
         let execution = Execution { outcomes: vec![Outcome::Removed], reclaimed_bytes: 8, ..Execution::default() };
-        let run = Run { dry_run: false, trigger: Trigger::Person, started_at: now(), finished_at: at(2) };
+        let run = Run { dry_run: false, trigger: Trigger::Person, started_at: now(), finished_at: at(2), memory: None };
         let report = Report::new(&node, &plan, Some(&execution), &run);
         let current = state.current_run().expect("it goes on");
         current.tell(&report);

@@ -1,5 +1,6 @@
 //! A machine whose containerd is a folder of listings: the product runs in a mount namespace of its own, where `/etc`,
-//! `/var/lib` and `/run` are folders of the test, and its `ctr` is the script beside this file.
+//! `/var/lib`, `/run` and what the kernel lets be written are folders of the test, and its `ctr` is the script beside this
+//! file.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -16,9 +17,21 @@ use tempfile::TempDir;
 pub const PRODUCT: &str = env!("CARGO_BIN_EXE_nuke-images");
 /// How long anything may take on a busy machine before it counts as broken; longer than the product's own patience.
 const DEADLINE: Duration = Duration::from_mins(3);
-/// Makes the machine, then becomes the program.
-const MACHINE: &str =
-    r#"set -e; node=$1; shift; mount --bind "$node/lib" /var/lib; mount --bind "$node/run" /run; mount --bind "$node/etc" /etc; exec "$@""#;
+/// Makes the machine, then becomes the program. What could change the test's own machine is covered first.
+const MACHINE: &str = r#"
+set -e
+node=$1; shift
+mount --bind "$node/vm" /proc/sys/vm
+mount --bind "$node/cgroup" /sys/fs/cgroup
+mount --bind "$node/meminfo" /proc/meminfo
+mount --bind "$node/lib" /var/lib
+mount --bind "$node/run" /run
+mount --bind "$node/etc" /etc
+. "$node/surroundings"
+exec "$@"
+"#;
+/// Half of 16 GiB is available.
+const MEMINFO: &str = "MemTotal: 16777216 kB\nMemFree: 1048576 kB\nMemAvailable: 8388608 kB\nBuffers: 0 kB\nCached: 12582912 kB\n";
 
 /// An image of the machine's, with tag, digest and bare ID.
 #[derive(Clone, Copy)]
@@ -85,6 +98,14 @@ impl Node {
         node.write("containers ls", &format!("CONTAINER IMAGE RUNTIME\n{CONTAINER} {0} runc\n{SANDBOX} {0} runc\n", USED.tag));
         node.write("containers ls -q", &format!("{SANDBOX}\n"));
         node.write("snapshots ls", &format!("KEY PARENT KIND\n{layers}{writable}"));
+        node.write("vm/drop_caches", "");
+        node.write("meminfo", MEMINFO);
+        node.write("cgroup/cgroup.controllers", "memory\n");
+        for cgroup in ["kubepods.slice", "kubelet.slice"] {
+            node.write(&format!("cgroup/{cgroup}/memory.reclaim"), "");
+            node.write(&format!("cgroup/{cgroup}/memory.current"), "1073741824\n");
+        }
+        node.write("surroundings", "");
         node.write("behaviour", "");
         node.write("calls", "");
         for image in ALL {

@@ -59,7 +59,7 @@ fn comes(machine: &BootedMachine) -> Result<Stored> {
     assert_waiting(machine)?;
     let (used, unused) = (image(machine, "used:1")?, image(machine, "unused:1")?);
     machine.run_container(used.name(), "container-1")?;
-    machine.write(OWN, "[images]\nall = true\n[safety]\nmin_uptime = \"0s\"\n")?;
+    machine.write(OWN, "[images]\nall = true\nunused_for = \"0s\"\n[safety]\nmin_uptime = \"0s\"\n")?;
     machine.sh("systemctl start nuke-images-observe.service nuke-images.service")?;
     ensure!(machine.has(&used)? && !machine.has(&unused)?, "the packaged units clean up");
     put(machine, &deb()?)?.exits(0)?;

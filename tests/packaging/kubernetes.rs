@@ -153,7 +153,7 @@ impl Cluster {
     }
 }
 
-const CLUSTER: &str = "[images]\nall = true\nmin_age = \"1m\"\n[safety]\nmin_uptime = \"0s\"\n";
+const CLUSTER: &str = "[images]\nall = true\nmin_age = \"1m\"\nunused_for = \"0s\"\n[safety]\nmin_uptime = \"0s\"\n";
 /// Holds a removal until it may go on.
 const SLOW_CTR: &str = "#!/bin/bash\ncase \" $* \" in *' images rm '*) : >/var/lib/nuke-images/reached; \
     until [ -e /var/lib/nuke-images/go ]; do sleep 0.05; done ;; esac\nexec /usr/bin/ctr \"$@\"\n";

@@ -165,7 +165,7 @@ fn comes_up(suite: &str) -> Result<()> {
     is_installed(&machine)?;
     assert_eq!(downloads(&machine)?, ["nuke-images-x86_64"]);
 
-    machine.write("/etc/nuke-images/config.d/50-test.toml", "[safety]\nmin_uptime = \"0s\"\n")?;
+    machine.write("/etc/nuke-images/config.d/50-test.toml", "[images]\nunused_for = \"0s\"\n[safety]\nmin_uptime = \"0s\"\n")?;
     let (used, unused) = node(&machine)?;
     let elsewhere = machine.pull(&Image::new("other.example.com/unused:1").content("elsewhere"), DAY)?;
     start(&machine)?.exits(0)?;

@@ -110,7 +110,10 @@ fn an_edited_configuration_stays_and_what_it_asks_for_is_let_through() -> Result
     machine.run(&["systemctl", "is-active", "nuke-images.timer"])?.exits(3)?;
     let default = machine.read(CONFIG)?;
 
-    let edited = format!("{default}\n[memory]\ndrop_caches = \"pagecache\"\nreclaim = \"1GiB\"\n[metrics]\ntextfile = \"/srv/metrics\"\n");
+    let edited = default
+        .replace("\n[memory]\n", "\n[memory]\ndrop_caches = \"pagecache\"\nreclaim = \"1GiB\"\n")
+        .replace("\n[metrics]\n", "\n[metrics]\ntextfile = \"/srv/metrics\"\n");
+    assert_ne!(edited, default);
     machine.write(CONFIG, &edited)?;
     machine.sh("mkdir /srv/metrics && chown 1000 /srv/metrics")?;
     // A default that the person hasn't seen: what is recorded is another one.

@@ -7,8 +7,11 @@ use anyhow::{Context, Result, ensure};
 use lab::{BootedMachine, Image, Run, Stored};
 
 mod cloud_init;
+mod doctor;
 mod install;
 mod journal;
+mod memory;
+mod metrics;
 mod places;
 mod sandbox;
 mod timer;
@@ -34,10 +37,11 @@ fn run(machine: &BootedMachine, arguments: &[&str]) -> Result<Run> {
     machine.run(&[&[BROUGHT], arguments].concat())
 }
 
-/// Installs it, with a configuration that lets everything unused go at once.
+/// Installs it, with a configuration that lets everything unused go at once: what is installed waits until it was seen unused
+/// for a day.
 fn installed(machine: &BootedMachine) -> Result<()> {
     run(machine, &["install"])?.exits(0)?;
-    machine.write("/etc/nuke-images/config.d/50-test.toml", "[images]\nall = true\n[safety]\nmin_uptime = \"0s\"\n")
+    machine.write("/etc/nuke-images/config.d/50-test.toml", "[images]\nall = true\nunused_for = \"0s\"\n[safety]\nmin_uptime = \"0s\"\n")
 }
 
 fn image(machine: &BootedMachine, name: &str) -> Result<Stored> {

@@ -22,7 +22,8 @@ fn goes_to_where_it_runs(suite: &str) -> Result<()> {
     }
     assert!(told.contains("left out /usr/local/lib/systemd/catalog/nuke-images.catalog"), "{told}");
     ensure!(!machine.exists("/opt/nuke-images") && !machine.exists("/opt/bin"), "what was tried is left there");
-    machine.write("/etc/nuke-images/config.d/50-test.toml", "[images]\nall = true\n[safety]\nmin_uptime = \"0s\"\n")?;
+    machine
+        .write("/etc/nuke-images/config.d/50-test.toml", "[images]\nall = true\nunused_for = \"0s\"\n[safety]\nmin_uptime = \"0s\"\n")?;
     let (used, unused) = node(&machine)?;
     start(&machine)?.exits(0)?;
     assert!(machine.has(&used)? && !machine.has(&unused)?);

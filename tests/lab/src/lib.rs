@@ -27,7 +27,7 @@ pub use image::{Image, Stored};
 pub use journal::Entry;
 pub use machine::Machine;
 pub use node::{Node, Run, Running, Usage};
-pub use packages::kustomize;
+pub use packages::{kustomize, own_crictl, prometheus};
 pub use pods::{Pod, PodState};
 pub use replay::Replay;
 pub use shell::{output, wait_for};

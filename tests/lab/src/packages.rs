@@ -29,6 +29,12 @@ pub fn kustomize() -> Result<PathBuf> {
     Ok(fetched("kustomize")?.join("kustomize/usr/bin/kustomize"))
 }
 
+/// The folders with prometheus and promtool, and with `node_exporter`.
+pub fn prometheus() -> Result<[PathBuf; 2]> {
+    let folder = fetched("prometheus")?;
+    Ok([folder.join("prometheus/usr/bin"), folder.join("node-exporter/usr/bin")])
+}
+
 /// The program inside the test images, see `tool.c`.
 pub fn tool() -> Result<PathBuf> {
     Ok(fetched("tool")?.join("tool"))
