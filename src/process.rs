@@ -348,6 +348,15 @@ pub mod fake;
 
 #[cfg(test)]
 mod tests {
+    /// It waits for a removal longer than we do.
+    #[test]
+    fn systemd_never_cuts_a_removal() {
+        let unit = include_str!("../systemd/nuke-images.service");
+        let patience = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).expect("a patience");
+        assert!(humantime::parse_duration(patience).expect("a span") > super::REMOVAL_PATIENCE, "{patience}");
+        assert!(unit.lines().any(|line| line == "KillMode=mixed"));
+    }
+
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 

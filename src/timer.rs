@@ -10,8 +10,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::process::{Call, CallKind, Runner, check_trusted};
 use crate::runtime::find_program;
 
-/// How long the start of a service may lie behind the firing of its timer.
-const FRESH: Duration = Duration::from_mins(1);
+/// How long the start of a service may lie behind the firing of its timer: at boot it waits for the runtime to be up.
+const FRESH: Duration = Duration::from_mins(30);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Object, interface and name of a property (org.freedesktop.systemd1(5)).
 type Property = [&'static str; 3];
@@ -76,8 +76,8 @@ mod tests {
             (Some(5001), Some(0), true),
             (Some(4999), Some(4999), false),
             (Some(4990), Some(4995), false),
-            (Some(4941), Some(0), true),
-            (Some(4940), Some(0), false),
+            (Some(3201), Some(0), true),
+            (Some(3200), Some(0), false),
             (Some(0), Some(0), false),
             (None, Some(0), false),
         ] {

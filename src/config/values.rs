@@ -154,7 +154,7 @@ checked_text!(
     Cgroup(String),
     |text| {
         let good = !text.is_empty() && !text.starts_with('/') && text.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        good.then(|| text.to_owned()).ok_or_else(|| "write a cgroup relative to the root, as in kubepods.slice".into())
+        (good && !text.contains(char::is_control)).then(|| text.to_owned()).ok_or_else(|| "write a cgroup relative to the root, as in kubepods.slice".into())
     },
     Clone::clone
 );
@@ -164,8 +164,8 @@ checked_text!(
     |text| match text {
         "auto" => Ok(Metrics::Auto),
         "off" => Ok(Metrics::Off),
-        path if path.starts_with('/') => Ok(Metrics::Folder(path.into())),
-        _ => Err("write auto, off, or the absolute path of node_exporter's textfile folder".into()),
+        path if may_hold_metrics(path) => Ok(Metrics::Folder(path.into())),
+        _ => Err("write auto, off, or the absolute path of node_exporter's textfile folder, which is none of the system's own".into()),
     },
     |metrics| match metrics {
         Metrics::Auto => "auto".into(),
@@ -173,6 +173,16 @@ checked_text!(
         Metrics::Folder(path) => path.display().to_string(),
     }
 );
+
+/// Folders that the system is made of.
+const SYSTEM: [&str; 11] = ["bin", "boot", "dev", "etc", "lib", "lib64", "proc", "root", "sbin", "sys", "usr"];
+
+/// Whoever writes the configuration decides what the unit may write to, so a folder that the system is made of is refused.
+fn may_hold_metrics(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let is_plain = path.starts_with('/') && !path.contains(char::is_control) && !parts.iter().any(|part| matches!(*part, "." | ".."));
+    is_plain && parts.len() > 1 && !SYSTEM.contains(&parts[0]) && !matches!(parts[..], ["var", "lib" | "run" | "log" | "spool"])
+}
 
 /// A share of a whole, 1 to 99 percent: `80` or `"80%"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -85,7 +85,9 @@ pub fn reclaim(cgroup: &str) -> String {
 
 /// systemd takes a text apart at spaces and expands `%` (systemd.syntax(7)); a path that isn't there is no error.
 fn quoted(path: &Path) -> String {
-    format!("\"-{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
+    // A line break would begin another setting; values.rs refuses it before.
+    let text = path.display().to_string().replace(char::is_control, "?");
+    format!("\"-{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
 }
 
 /// The drop-in of the configuration.

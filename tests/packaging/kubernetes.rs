@@ -45,6 +45,10 @@ fn only_the_init_container_has_rights_and_it_comes_to_every_linux_node() -> Resu
             "{overlay}: the ConfigMap is mounted"
         );
     }
+    let image = |overlay| -> Result<Value> {
+        Ok(of_kind(&rendered(overlay)?, "DaemonSet")?["spec"]["template"]["spec"]["initContainers"][0]["image"].clone())
+    };
+    assert_eq!(image("uninstall")?, image("example")?, "what takes off is what has put on");
     Ok(())
 }
 
