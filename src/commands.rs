@@ -1,4 +1,4 @@
-//! One function per verb: the only file that sees all stages, and where time enters.
+//! One function per verb, that of the clean-up in a file of its own: they alone see all stages, and time enters here.
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};

@@ -16,7 +16,7 @@ use crate::files;
 use crate::inventory::{Image, Inventory, PulledAtSource};
 use crate::plan::{Removal, removal_order};
 use crate::reference::{ImageId, Reference};
-use crate::units::Timestamp;
+use crate::units::{Timestamp, mixed};
 
 pub mod history;
 
@@ -33,6 +33,9 @@ const LONGEST_GAP: Duration = Duration::from_hours(8 * 24);
 
 /// Largest state that is read: a hundred times that of a node with a thousand images.
 const CAP: u64 = 64 << 20;
+
+/// What the file begins with: then comes the sum of all that stands behind it.
+const SUM: &str = "{\"sum\":\"";
 
 /// Where it is kept.
 pub const PATH: &str = "/var/lib/nuke-images/state.json";
@@ -107,6 +110,9 @@ pub fn load(path: &Path) -> Result<State> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(State::default()),
         Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
     };
+    if !has_right_sum(&text) {
+        bail!("{} is not what was written", path.display());
+    }
     let state: State = serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
     if state.version != VERSION {
         bail!("{} has version {}, this program knows {VERSION}", path.display(), state.version);
@@ -114,10 +120,21 @@ pub fn load(path: &Path) -> Result<State> {
     Ok(state)
 }
 
+/// Is it what was written, as far as it says? Who has written it anew with other means left the sum elsewhere or out.
+fn has_right_sum(text: &[u8]) -> bool {
+    let Some((sum, rest)) = text.strip_prefix(SUM.as_bytes()).and_then(|rest| rest.split_at_checked(16)) else {
+        return true;
+    };
+    rest.strip_prefix(b"\",").is_some_and(|rest| format!("{:016x}", mixed(rest)).as_bytes() == sum)
+}
+
 impl State {
     /// Replaces the file.
     pub fn save(&self, path: &Path) -> Result<()> {
-        files::write_atomically(path, &serde_json::to_vec(self).context("write the state as JSON")?)
+        let text = serde_json::to_vec(self).context("write the state as JSON")?;
+        // One digit of a year that is read wrong would make an image old.
+        let summed = [format!("{SUM}{:016x}\",", mixed(&text[1..])).as_bytes(), &text[1..]].concat();
+        files::write_atomically(path, &summed)
     }
 
     /// This memory by the clock of `now`, if that was set since.
@@ -679,6 +696,33 @@ mod tests {
         let (_, state) = begun();
         state.save(&path).expect("save");
         assert_eq!(load(&path).expect("load"), state);
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_of_which_a_byte_has_changed_is_an_error_or_says_the_same(at in any::<prop::sample::Index>(), to in any::<u8>()) {
+            let folder = tempfile::tempdir().expect("folder");
+            let path = folder.path().join("state.json");
+            let (_, state) = begun();
+            state.save(&path).expect("save");
+            let mut bytes = std::fs::read(&path).expect("read");
+            *at.get_mut(&mut bytes) = to;
+            std::fs::write(&path, bytes).expect("write");
+            prop_assert!(load(&path).is_ok_and(|read| read == state) || load(&path).is_err());
+        }
+    }
+
+    #[test]
+    fn a_year_that_is_read_wrong_makes_no_image_old() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("state.json");
+        let (_, state) = begun();
+        state.save(&path).expect("save");
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(text.contains("\"2026-"), "{text}");
+        std::fs::write(&path, text.replace("\"2026-", "\"2016-")).expect("write");
+        let error = load(&path).expect_err("a change").to_string();
+        assert!(error.ends_with("state.json is not what was written"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::signals::Interrupt;
-use crate::units::{Timestamp, human_span};
+use crate::units::{Timestamp, human_span, mixed};
 
 /// systemd touches this when the timer fires (`Persistent=`); before systemd 252 nothing else tells of it.
 const STAMP: &str = "/var/lib/systemd/timers/stamp-nuke-images.timer";
@@ -76,18 +76,8 @@ fn patience(splay: Duration, min_uptime: Duration, uptime: Option<Duration>) -> 
 
 /// The same for a node each time, and evenly spread over nodes.
 fn part_of(splay: Duration, identity: &str) -> Duration {
-    let per_mille = mixed(identity) % 1000;
+    let per_mille = mixed(identity.as_bytes()) % 1000;
     splay.mul_f64(f64::from(u32::try_from(per_mille).unwrap_or_default()) / 1000.0)
-}
-
-/// FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>), and the finaliser of `MurmurHash3`, without which names that
-/// differ in their last digit alone would lie side by side.
-fn mixed(text: &str) -> u64 {
-    let mut hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
-        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
-    }
-    hash ^ (hash >> 33)
 }
 
 fn identity() -> String {
@@ -124,7 +114,7 @@ mod tests {
     #[test]
     fn a_node_waits_the_same_each_time_whatever_the_version() {
         assert_eq!(part_of(HOUR, "node-1\n0123"), part_of(HOUR, "node-1\n0123"));
-        assert_eq!(mixed("node-1\n0123456789abcdef0123456789abcdef"), 0x3cfb_e8d9_8ffc_f0ea);
+        assert_eq!(mixed(b"node-1\n0123456789abcdef0123456789abcdef"), 0x3cfb_e8d9_8ffc_f0ea);
         assert_eq!(part_of(Duration::ZERO, "node-1\n0123"), Duration::ZERO);
     }
 

@@ -104,6 +104,16 @@ pub fn human_bytes(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 
+/// A number that is the same for the same bytes, whatever the version: FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>),
+/// and the finaliser of `MurmurHash3`, without which texts that differ in their last digit alone would lie side by side.
+pub fn mixed(bytes: &[u8]) -> u64 {
+    let mut hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+    }
+    hash ^ (hash >> 33)
+}
+
 /// A text that others chose, fit for a terminal and the journal: at most 500 characters, [`escaped`].
 pub fn printable(text: &str) -> String {
     escape(text.chars().take(500))
