@@ -493,6 +493,11 @@ impl ImageReport {
 }
 
 impl Summary {
+    /// Was anything of the plan carried out, or left out by the run itself?
+    pub fn has_outcomes(&self) -> bool {
+        self.removed + self.gone + self.spared + self.not_attempted + self.failed > 0
+    }
+
     /// Every reason, and no image.
     fn of_nothing() -> Self {
         let kept = Keep::ALL.iter().map(|keep| (keep.key().to_owned(), 0)).collect();

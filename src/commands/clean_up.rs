@@ -90,6 +90,8 @@ impl Session<'_> {
             check_refusals(&plan, attended)?;
             let confirmed = yes && selected;
             if !confirmed && !self.is_wanted(&inventory, &plan)? {
+                let report = self.report(&inventory, &plan, None, &self.planned(false));
+                state.current_run().into_iter().for_each(|run| run.tell(&report));
                 self.tell("nothing was removed");
                 return Ok(Ended::Done);
             }

@@ -80,11 +80,14 @@ fn result(run: &PastRun) -> (String, Style) {
         (Some(code), Some(error), _) => (format!("failed (exit {code}): {error}"), Style::new().red()),
         (Some(code @ 128..), None, _) => (format!("interrupted (exit {code}){}", after_so_many(run)), Style::new().yellow()),
         (Some(_), None, _) if run.no_images => ("memory alone".into(), Style::new()),
-        (Some(0), None, None) => ("declined at the prompt, nothing was removed".into(), Style::new()),
+        (Some(0), None, None) => ("nothing was removed".into(), Style::new()),
         (Some(code), None, None) => (format!("failed (exit {code})"), Style::new().red()),
         (Some(_), None, Some(summary)) if run.only_observed => {
             let could = summary.planned_removals;
             (format!("only observed: {could} of {} images could go, nothing is configured that may", summary.images), Style::new())
+        }
+        (Some(0), None, Some(summary)) if summary.planned_removals > 0 && !summary.has_outcomes() => {
+            (format!("declined: {} of {} images would have gone", summary.planned_removals, summary.images), Style::new())
         }
         (Some(code), None, Some(summary)) => (in_words(summary), if code == 0 { Style::new() } else { Style::new().red() }),
     }
@@ -188,7 +191,12 @@ mod tests {
             (PastRun { removed: vec![gone("quay.io/a/b:1")], ..PastRun::begun(now(), Trigger::Timer) }, "was killed after 1 removals"),
             (refused, "failed (exit 1): refuse to remove anything: \\u{1b}[2J"),
             (PastRun { summary: Some(planned.clone()), ..run(0, 143) }, "interrupted (exit 143)"),
-            (run(0, 0), "declined at the prompt, nothing was removed"),
+            (run(0, 0), "nothing was removed"),
+            (PastRun { summary: Some(planned.clone()), ..run(0, 0) }, "declined: 4 of 9 images would have gone"),
+            (
+                PastRun { summary: Some(Summary { not_attempted: 4, ..planned.clone() }), ..run(0, 0) },
+                "removed 0 of 4 that could go, 0 B came free; 4 not attempted",
+            ),
             (PastRun { no_images: true, ..run(0, 0) }, "memory alone"),
             (
                 PastRun { only_observed: true, summary: Some(planned), ..run(0, 0) },
