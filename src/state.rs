@@ -300,8 +300,8 @@ impl Begun {
         let left = removal_order(&image.references);
         let pulled_since = match image.pulled_at {
             Some(pulled) => pulled > self.at,
-            // A pull gives a name; and where names go in our order, one that goes otherwise tells of somebody else.
-            None => !self.in_order && !left.is_empty(),
+            // A pull gives a name with a digest; and where names go in our order, one that goes otherwise tells of somebody else.
+            None => !self.in_order && left.iter().any(|name| name.as_str().contains('@')),
         };
         let is_rest = if self.in_order { self.references.ends_with(&left) } else { left.iter().all(|name| self.references.contains(name)) };
         left.len() < self.references.len() && is_rest && !pulled_since
@@ -526,13 +526,17 @@ mod tests {
     fn content_that_was_pulled_again_voids_a_cut_off_removal() {
         for in_order in [true, false] {
             let (image, state) = begun_by(in_order);
-            let references = removal_order(&image.references)[2..].to_vec();
-            for (pulled_at, finished) in [(Some(at(-1)), true), (Some(at(0)), true), (Some(at(1)), false), (None, in_order)] {
-                assert_eq!(
-                    is_finished(&state, &Image { references: references.clone(), pulled_at, ..image.clone() }),
-                    finished,
-                    "{pulled_at:?} {in_order}"
-                );
+            let order = removal_order(&image.references);
+            let (with_digest, tags) = (&order[1..], &order[2..]);
+            for (references, pulled_at, finished) in [
+                (tags, Some(at(-1)), true),
+                (tags, Some(at(0)), true),
+                (tags, Some(at(1)), false),
+                (tags, None, true),
+                (with_digest, None, in_order),
+            ] {
+                let rest = Image { references: references.to_vec(), pulled_at, ..image.clone() };
+                assert_eq!(is_finished(&state, &rest), finished, "{references:?} {pulled_at:?} {in_order}");
             }
         }
     }
