@@ -12,7 +12,7 @@ use toml::Value;
 use crate::cli::{Cli, Color, Format, Options, Verb};
 use crate::collect::{Probe, boot_id, booted_at, collect};
 use crate::config::{self, Config, ConfigError, Flag};
-use crate::files::RunLock;
+use crate::files::{LOCK, RunLock};
 use crate::install::{self, BadSchedule, Busy, Packaged};
 use crate::inventory::{Inventory, SCHEMA_VERSION};
 use crate::journal::log_verdicts;
@@ -36,8 +36,6 @@ use crate::units::{Timestamp, escaped};
 mod clean_up;
 mod look_back;
 mod memory;
-
-const LOCK: &str = "/run/nuke-images/lock";
 
 /// How a run ended; `main` makes the exit code of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -395,7 +393,7 @@ fn read_state(now: Timestamp) -> Result<State> {
 fn load_state(now: Timestamp) -> State {
     read_state(now).unwrap_or_else(|error| {
         tracing::warn!("start with an empty memory, everything counts as first seen now: {error:#}");
-        State::default()
+        State::lost(now)
     })
 }
 

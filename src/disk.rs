@@ -53,14 +53,27 @@ pub fn measure(path: &Path) -> Result<DiskUsage> {
 
 /// By how much less the file systems of the images hold than before.
 pub fn freed(before: &[Disk], after: &[Disk]) -> u64 {
-    let used = |disks: &[Disk]| disks.iter().filter(|disk| disk.holds.is_images()).map(|disk| disk.usage.used_bytes).sum::<u64>();
-    used(before).saturating_sub(used(after))
+    // One that could be measured once alone tells nothing.
+    let both = before.iter().filter_map(|was| Some((was, after.iter().find(|disk| disk.path == was.path)?)));
+    let images = both.filter(|(was, _)| was.holds.is_images());
+    let (was, is) = images.fold((0, 0), |(was, is), pair| (was + pair.0.usage.used_bytes, is + pair.1.usage.used_bytes));
+    u64::saturating_sub(was, is)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::inventory::samples::disk;
+
+    #[test]
+    fn what_was_freed_is_told_by_file_systems_that_were_measured_twice() {
+        let before = [disk("/a", 900), disk("/b", 800)];
+        for (after, bytes) in
+            [(vec![disk("/a", 890)], 10), (vec![disk("/b", 700), disk("/a", 900)], 100), (vec![], 0), (vec![disk("/a", 950)], 0)]
+        {
+            assert_eq!(freed(&before, &after), bytes, "{after:?}");
+        }
+    }
 
     #[test]
     fn a_file_system_counts_once_under_the_folder_that_is_named_first() {

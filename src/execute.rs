@@ -13,7 +13,7 @@ use anyhow::Result;
 use crate::disk;
 use crate::inventory::{BytesAre, Disk, DiskUsage, Inventory, Space};
 use crate::pace::{Pace, Paced};
-use crate::plan::{Plan, Removal};
+use crate::plan::{Plan, Removal, Target};
 use crate::process::Failure;
 use crate::reference::{ImageId, Reference};
 use crate::report::{Execution, NotAttempted, Outcome};
@@ -130,7 +130,9 @@ impl Executor<'_> {
         }
         let disks = self.measure(&mut gaps);
         gaps.dedup();
-        Execution { reclaimed_bytes: disk::freed(&before, &disks), outcomes, disks, gaps }
+        // What somebody else gave back meanwhile is nothing that was reclaimed.
+        let reclaimed_bytes = if outcomes.contains(&Outcome::Removed) { disk::freed(&before, &disks) } else { 0 };
+        Execution { reclaimed_bytes, outcomes, disks, gaps }
     }
 
     fn measure(&self, gaps: &mut Vec<String>) -> Vec<Disk> {
@@ -194,11 +196,15 @@ impl<'a> Run<'a> {
                 Ok(most) => most,
                 Err(why) => break why,
             };
-            let batch = next..next + self.needed(next).min(most).min(self.plan.removals.len() - next);
+            let needed = match self.needed(next) {
+                Ok(needed) => needed,
+                Err(why) => break why,
+            };
+            let batch = next..next + needed.min(most).min(self.plan.removals.len() - next);
             next = batch.end;
             paced.attempt(self.batch(&batch.collect::<Vec<_>>()));
-            if self.is_target_met() {
-                break NotAttempted::TargetMet;
+            if let Err(why) = self.give_back() {
+                break why;
             }
         };
         self.gaps.extend(paced.gap());
@@ -206,12 +212,12 @@ impl<'a> Run<'a> {
     }
 
     /// So many of the next removals probably meet the target; few where that can't be told, and all of them where there is none.
-    fn needed(&mut self, next: usize) -> usize {
+    fn needed(&mut self, next: usize) -> Result<usize, NotAttempted> {
         let Some(target) = self.plan.target else {
-            return usize::MAX;
+            return Ok(usize::MAX);
         };
         let inventory = self.executor.inventory;
-        let missing = target.missing(&inventory.disks, &self.executor.measure(&mut self.gaps));
+        let missing = target.missing(&inventory.disks, &self.fill(target)?);
         let missing = match inventory.bytes_are() {
             BytesAre::Counted | BytesAre::UpperBound => missing,
             BytesAre::PackedSizes => Space { bytes: missing.bytes.div_ceil(UNPACKED), ..missing },
@@ -220,24 +226,40 @@ impl<'a> Run<'a> {
         let given_back =
             self.plan.removals[next..next + needed].iter().map(|removal| removal.gives_back).fold(Space::default(), Space::plus);
         let is_sure = inventory.bytes_are() == BytesAre::Counted && given_back.covers(missing);
-        if is_sure { needed.max(1) } else { needed.clamp(1, UNSURE) }
+        Ok(if is_sure { needed.max(1) } else { needed.clamp(1, UNSURE) })
     }
 
-    /// Verified and measured, once the runtime has given back what the batch held.
-    fn is_target_met(&mut self) -> bool {
+    /// Verified and measured, once the runtime has given back what the batch held: an error where the run ends by that.
+    fn give_back(&mut self) -> Result<(), NotAttempted> {
         let Some(target) = self.plan.target else {
-            return false;
+            return Ok(());
         };
         self.verify();
-        self.collect_garbage();
-        target.is_met(&self.executor.inventory.disks, &self.executor.measure(&mut self.gaps))
+        if !self.collect_garbage() {
+            return Err(NotAttempted::Unmeasured);
+        }
+        self.fill(target).map(drop)
     }
 
-    fn collect_garbage(&mut self) {
-        if std::mem::take(&mut self.owes_bytes) {
-            let error = self.executor.store.collect_garbage().err();
-            self.gaps.extend(error.map(|error| format!("bytes may come free later: {error:#}")));
+    /// How full the file systems are by now, while the target is not met.
+    fn fill(&mut self, target: Target) -> Result<Vec<Disk>, NotAttempted> {
+        let (before, now) = (&self.executor.inventory.disks, self.executor.measure(&mut self.gaps));
+        match () {
+            () if !Target::is_measured(before, &now) => Err(NotAttempted::Unmeasured),
+            () if target.is_met(before, &now) => Err(NotAttempted::TargetMet),
+            () => Ok(now),
         }
+    }
+
+    /// Whether nothing is owed any more.
+    fn collect_garbage(&mut self) -> bool {
+        if !std::mem::take(&mut self.owes_bytes) {
+            return true;
+        }
+        let error = self.executor.store.collect_garbage().err();
+        let is_collected = error.is_none();
+        self.gaps.extend(error.map(|error| format!("bytes may come free later: {error:#}")));
+        is_collected
     }
 
     /// How many images the runtime was asked to take away.
@@ -900,7 +922,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_can_not_be_measured_any_more_does_not_count_as_met() {
+    fn nothing_is_removed_on_a_disk_that_can_not_be_measured_any_more() {
         let stage = Stage::with(&[A, B]).until(&[250, 10], 900);
         let (fake, memory) = (stage.fake(), &mut State::default().updated(&stage.node));
         let (ctr, path, inventory) = (fake.ctr(), stage.state_path(), &stage.node);
@@ -909,8 +931,30 @@ mod tests {
         let (interrupt, pace) = (&stage.interrupt, &stage.pace());
         let executor = Executor { store: &store, inventory, state_path: &path, interrupt, pace, measure, watch: &|_, _| () };
         let execution = executor.execute(&stage.plan, memory);
-        assert_eq!(execution.outcomes, [Outcome::Removed, Outcome::Removed]);
-        assert_eq!(execution.gaps, ["measure the image file system: stale"]);
+        assert_eq!(execution.outcomes, vec![Outcome::NotAttempted(NotAttempted::Unmeasured); 2]);
+        assert_eq!((execution.gaps, execution.reclaimed_bytes), (vec!["measure the image file system: stale".to_owned()], 0));
+    }
+
+    #[test]
+    fn nothing_more_is_removed_for_bytes_that_were_not_given_back() {
+        let stage = Stage::with(&[A, B]).until(&[150, 50], 900).in_batches_of(1);
+        let fake = stage.fake().reacting(|_, asked| (asked.command == "leases delete").then(failing)?);
+        assert_eq!(stage.run(&fake).outcomes, [Outcome::Removed, Outcome::NotAttempted(NotAttempted::Unmeasured)]);
+    }
+
+    #[test]
+    fn a_target_that_was_met_by_somebody_else_since_the_plan_removes_nothing() {
+        let stage = Stage::with(&[A, B]).until(&[250, 10], 900);
+        let (fake, memory) = (stage.fake(), &mut State::default().updated(&stage.node));
+        let (ctr, path, inventory) = (fake.ctr(), stage.state_path(), &stage.node);
+        let store = CtrStore { ctr: &ctr, inventory };
+        let usage = DiskUsage { used_bytes: 10, ..inventory.disks[0].usage };
+        let measure = &move |_: &Path| Ok(usage);
+        let (interrupt, pace) = (&stage.interrupt, &stage.pace());
+        let executor = Executor { store: &store, inventory, state_path: &path, interrupt, pace, measure, watch: &|_, _| () };
+        let execution = executor.execute(&stage.plan, memory);
+        assert_eq!((execution.outcomes, execution.reclaimed_bytes), (vec![MET; 2], 0));
+        assert!(fake.calls().is_empty(), "{:?}", fake.calls());
     }
 
     #[test]

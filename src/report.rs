@@ -37,6 +37,8 @@ pub enum NotAttempted {
     TargetMet,
     /// So many images, so long, or so much pressure was the limit.
     LimitReached,
+    /// What is free can't be measured any more, so nobody knows whether enough is.
+    Unmeasured,
 }
 
 impl NotAttempted {
@@ -46,6 +48,7 @@ impl NotAttempted {
             Self::Interrupted => "interrupted",
             Self::TargetMet => "target_met",
             Self::LimitReached => "limit_reached",
+            Self::Unmeasured => "unmeasured",
         }
     }
 }

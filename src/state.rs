@@ -178,6 +178,11 @@ impl State {
         self
     }
 
+    /// What is known once the memory was lost: nothing, so that no time from before may make an image old.
+    pub fn lost(now: Timestamp) -> Self {
+        Self { clock_set_at: Some(now), ..Self::default() }
+    }
+
     /// When images and names were first seen and last used.
     fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
         self.images.values_mut().flat_map(Memory::times)
@@ -709,6 +714,14 @@ mod tests {
             let (_, later) = look(&state, &[Image { users: vec![samples::user(kind)], ..rest.clone() }], at(5));
             assert!(!is_finished(&later, &rest), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn after_a_lost_memory_everything_counts_as_first_seen_now() {
+        let mut images = [image(APP)];
+        State::lost(at(0)).recall(&mut images, at(0));
+        assert_eq!((images[0].pulled_at, images[0].pulled_at_source), (Some(at(0)), Some(PulledAtSource::FirstSeen)));
+        assert_eq!(reason(&inventory(images.to_vec())), "too_young");
     }
 
     #[test]

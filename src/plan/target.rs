@@ -25,6 +25,11 @@ impl Target {
             && of_images(before).all(|was| now_of(was, now).is_some_and(|usage| self.missing_on(was.usage, usage) == Space::default()))
     }
 
+    /// Can each that was there `before` be measured now?
+    pub fn is_measured(before: &[Disk], now: &[Disk]) -> bool {
+        of_images(before).all(|was| now_of(was, now).is_some())
+    }
+
     /// What has to come free on the one that lacks most before it is met, as far as they can be measured.
     pub fn missing(&self, before: &[Disk], now: &[Disk]) -> Space {
         let missing = of_images(before).filter_map(|was| Some(self.missing_on(was.usage, now_of(was, now)?)));

@@ -117,18 +117,14 @@ impl PastRun {
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
         [&mut self.started_at].into_iter().chain(&mut self.finished_at)
     }
-
-    /// Did it end well, and change nothing?
-    fn is_idle(&self) -> bool {
-        self.exit_code == Some(0) && self.removed.is_empty()
-    }
 }
 
-/// Adds a run, and forgets what is too much: first of those that had nothing to do, so that an hourly run which is seldom
-/// needed doesn't push out of the list in two days what the others removed.
+/// Adds a run, and forgets what is too much: first of those that removed nothing, so that an hourly run which is seldom needed,
+/// or fails, doesn't push out of the list in two days what the others removed. When one last ended well is never forgotten.
 pub(super) fn add(runs: &mut Vec<PastRun>, run: PastRun) {
     while runs.len() >= MOST_RUNS {
-        let oldest_idle = runs.iter().position(PastRun::is_idle);
+        let last_success = runs.iter().rposition(|run| run.exit_code == Some(0));
+        let oldest_idle = (0..runs.len()).find(|&i| runs[i].removed.is_empty() && Some(i) != last_success);
         runs.remove(oldest_idle.unwrap_or(0));
     }
     let mut images = 0;
@@ -212,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_runs_those_go_first_that_had_nothing_to_do_and_never_the_newest() {
+    fn of_too_many_runs_those_go_first_that_removed_nothing_and_never_the_newest_or_the_last_that_ended_well() {
         let mut runs = Vec::new();
         for second in 0..60 {
             add(&mut runs, ended(second, 0, usize::from(second < 20)));
@@ -222,10 +218,10 @@ mod tests {
             add(&mut runs, ended(second, 3, 0));
         }
         assert_eq!(runs.len(), MOST_RUNS);
-        assert_eq!(seconds(&runs), (10..20).chain(60..100).collect::<Vec<_>>());
+        assert_eq!(seconds(&runs), (0..20).chain([59]).chain(71..100).collect::<Vec<_>>());
         add(&mut runs, ended(100, 0, 0));
         add(&mut runs, ended(101, 0, 0));
-        assert_eq!(seconds(&runs), (11..20).chain(60..100).chain([101]).collect::<Vec<_>>());
+        assert_eq!(seconds(&runs), (0..20).chain(72..102).collect::<Vec<_>>());
     }
 
     #[test]
