@@ -13,6 +13,9 @@ use nix::fcntl::{Flock, FlockArg};
 #[derive(Debug)]
 pub struct RunLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
+/// Held by whoever looks at or cleans the node.
+pub const LOCK: &str = "/run/nuke-images/lock";
+
 impl RunLock {
     /// Takes the lock; `None` if another run holds it.
     pub fn take(path: &Path) -> Result<Option<Self>> {

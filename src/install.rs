@@ -43,13 +43,13 @@ impl std::fmt::Display for BadSchedule {
 
 impl std::error::Error for BadSchedule {}
 
-/// Someone else installs or uninstalls at this moment.
+/// Someone else is at work at this moment; with what.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Busy;
+pub struct Busy(&'static str);
 
 impl std::fmt::Display for Busy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("another installation is going on here")
+        f.write_str(self.0)
     }
 }
 
@@ -84,11 +84,14 @@ pub fn install(args: &cli::Install, options: &Options, runner: &dyn Runner, dry_
     }
     let wished = drop_ins.clone().unwrap_or_default();
     let paths: Vec<PathBuf> = wished.keys().cloned().collect();
-    let place = installer.choose_place(&bytes)?;
-    let mut facts = look::collect_facts(&host, &place.program, &paths)?;
+    // Before the first write, the draft of the program.
+    let facts = look::collect_facts(&host, &Path::new(PROGRAM_FOLDERS[0]).join(PROGRAM), &paths)?;
     if let Some(path) = plan::taken_place(&facts, &wished) {
         bail!("{} is there already and not of an installation: take it away, or give the new one another name", path.display());
     }
+    plan::check_folders(&facts, !wished.is_empty()).map_err(anyhow::Error::msg)?;
+    let place = installer.choose_place(&bytes)?;
+    let mut facts = look::collect_facts(&host, &place.program, &paths)?;
     let leaving = drop_ins.iter().flat_map(|_| plan::earlier_drop_ins(&facts)).map(|(path, _)| path.clone()).collect();
     let (asks, mut notes) = look::collect_asks(&host, &wished, &leaving);
     facts.existing.retain(|folder| !place.made.contains(folder));
@@ -98,6 +101,9 @@ pub fn install(args: &cli::Install, options: &Options, runner: &dyn Runner, dry_
     (facts.endpoint, facts.asks) = (endpoint, asks);
     let mut plan = plan::install(&facts, &Wish { schedule: args.schedule.clone(), enable: !args.no_enable, drop_ins });
     notes.extend(no_endpoint);
+    if !host.is_live {
+        notes.push("this is no system that runs: its timers start when it next boots".into());
+    }
     plan.notes.splice(0..0, place.notes.into_iter().chain(notes));
     installer.carry_out(&facts, &plan, tell)?;
     installer.tell_what_is_next(&plan, args.no_enable, tell)
@@ -133,7 +139,7 @@ fn lock(host: &Host) -> Result<Flock<File>> {
     let open = File::open(&folder).with_context(|| format!("open {}: the root folder of a node has one", folder.display()))?;
     match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(Busy.into()),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(Busy("another installation is going on here").into()),
         Err((_, error)) => Err(error).with_context(|| format!("lock {}", folder.display())),
     }
 }
@@ -265,11 +271,19 @@ impl Installer<'_> {
             Step::Reload => self.systemd.reload(),
             Step::Enable => self.systemd.enable(),
             Step::Start => self.systemd.start(),
-            Step::Stop => self.systemd.stop(),
+            Step::Stop => self.systemd.stop().and_then(|()| self.wait_for_nobody()),
             Step::Forget => self.systemd.forget(),
             Step::UpdateCatalog => self.systemd.update_catalog(),
         };
         done.map(|()| true)
+    }
+
+    /// A run that a person started goes on with a lock and a state that would be taken from under it.
+    fn wait_for_nobody(&self) -> Result<()> {
+        match files::RunLock::take(&self.host.at(Path::new(files::LOCK)))? {
+            Some(_) => Ok(()),
+            None => Err(Busy("a clean-up is going on here: uninstall again when it has ended").into()),
+        }
     }
 
     fn put(&self, path: &Path, bytes: &[u8], mode: u32, facts: &Facts) -> Result<()> {

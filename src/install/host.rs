@@ -52,6 +52,10 @@ impl Host {
         let root = if is_hosts { "/".into() } else { root };
         // What sd_booted(3) looks at.
         let is_live = root == Path::new("/") && Path::new("/run/systemd/system").is_dir();
+        let is_running = is_hosts || (root == Path::new("/") && same_folder(&root, Path::new(ROOT_OF_HOST)));
+        if is_running && !is_live {
+            bail!("systemd doesn't run on this machine: start nuke-images --yes by what starts things here, cron for one");
+        }
         Ok(Self { root, is_live })
     }
 

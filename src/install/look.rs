@@ -11,22 +11,39 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 use toml::{Table, Value};
 
-use super::content::{CONFIG, CONFIG_DROP_INS, PACKAGED_UNIT_FOLDERS, PINNED, SERVICES};
+use super::content::{CONFIG, CONFIG_DROP_INS, NEW_CONFIG, PACKAGED_UNIT_FOLDERS, PINNED, PROGRAM, SERVICES, UNIT_FOLDERS};
 use super::host::Host;
 use super::plan::{Asks, Facts, Keeps, Present, questions};
 use super::record::{self, Record};
 use crate::cli::Options;
-use crate::config::{self, values::Cgroup};
+use crate::config;
+use crate::config::values::{Cgroup, Textfile};
 use crate::kubelet::collect_kubelet;
+use crate::metrics::Metrics;
 use crate::runtime::{Wanted, which_socket};
 
-/// What an earlier installation wrote down.
+/// What an earlier installation wrote down; where that is lost or damaged, what of one is found.
 pub fn record(host: &Host) -> Result<Option<Record>> {
     match fs::read(host.at(Path::new(record::PATH))) {
-        Ok(json) => Record::parse(&json).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(json) => Record::parse(&json).map(Some).or_else(|_| found(host)),
+        Err(error) if error.kind() == ErrorKind::NotFound => found(host),
         Err(error) => Err(error).with_context(|| format!("read {}", record::PATH)),
     }
+}
+
+/// Every file that an installation may have put, where a unit is found that starts our program.
+fn found(host: &Host) -> Result<Option<Record>> {
+    let units = UNIT_FOLDERS.map(|folder| Path::new(folder).join(SERVICES[0]));
+    let texts = units.iter().filter_map(|unit| fs::read_to_string(host.at(unit)).ok());
+    let starts = |text: String| text.lines().find_map(|line| Some(line.strip_prefix("ExecStart=")?.split(' ').next()?.to_owned()));
+    let Some(program) = texts.filter_map(starts).map(PathBuf::from).find(|program| program.ends_with(PROGRAM)) else {
+        return Ok(None);
+    };
+    let (files, _) = questions(&program, None);
+    let kept = [CONFIG, NEW_CONFIG, record::PATH].map(PathBuf::from);
+    let is_there = |path: &PathBuf| fs::symlink_metadata(host.at(path)).is_ok();
+    let files = files.into_iter().filter(|path| !kept.contains(path) && is_there(path)).collect();
+    Ok(Some(Record { files, ..Record::default() }))
 }
 
 /// The unit that a package has put onto the node, if one has.
@@ -52,6 +69,10 @@ pub fn collect_facts(host: &Host, program: &Path, more: &[PathBuf]) -> Result<Fa
         }
     }
     facts.folders = folders.into_iter().map(|folder| (folder.clone(), keeps(host, &folder))).collect();
+    if !host.is_live {
+        // Whoever finds this folder takes the machine for one that systemd runs on (sd_booted(3)).
+        facts.folders.insert(UNIT_FOLDERS[2].into(), Keeps::Nothing);
+    }
     Ok(facts)
 }
 
@@ -141,7 +162,10 @@ pub fn collect_asks(host: &Host, coming: &BTreeMap<PathBuf, String>, leaving: &B
             Err(error) => wrong.push(format!("what {} asks for can't be told: {}", path.display(), first_line(&error))),
         }
     }
-    let metrics = keys.get("textfile").and_then(Value::as_str).map(PathBuf::from).filter(|path| path.is_absolute());
+    let metrics = match keys.get("textfile").and_then(Value::as_str).and_then(|text| text.parse().ok()) {
+        Some(Textfile(Metrics::Folder(folder))) => Some(folder),
+        Some(Textfile(Metrics::Auto | Metrics::Off)) | None => None,
+    };
     let is_foreign = |path: &Path| host.at(path).metadata().is_ok_and(|metadata| metadata.uid() != 0);
     let asks = Asks {
         drop_caches: keys.get("drop_caches").is_some_and(is_on),
@@ -226,10 +250,36 @@ mod tests {
     }
 
     #[test]
+    fn an_installation_whose_record_is_lost_or_damaged_is_found_by_the_unit_that_starts_it() {
+        let (_folder, host) = node();
+        let write = |path: &str, text: &str| {
+            let place = host.at(Path::new(path));
+            fs::create_dir_all(place.parent().expect("a folder")).expect("folder");
+            fs::write(place, text).expect("write");
+        };
+        write(CONFIG, "");
+        write("/opt/bin/nuke-images", "");
+        assert_eq!(record(&host).expect("look"), None);
+        let unit = format!("{}/{}", UNIT_FOLDERS[1], SERVICES[0]);
+        write(&unit, "[Service]\nExecStart=/opt/bin/other --yes\n");
+        assert_eq!(record(&host).expect("look"), None, "somebody else's");
+        write(&unit, "[Service]\nExecStart=/opt/bin/nuke-images --yes\n");
+        for damaged in [None, Some("{")] {
+            damaged.into_iter().for_each(|json| write(record::PATH, json));
+            let files = record(&host).expect("look").expect("a record").files;
+            assert_eq!(files, BTreeSet::from([unit.clone().into(), "/opt/bin/nuke-images".into()]), "{damaged:?}");
+        }
+    }
+
+    #[test]
     fn the_configuration_is_asked_for_what_needs_rights_and_later_files_win() {
         let (_folder, host) = node();
         let write = |path: &str, text: &str| fs::write(host.at(Path::new(path)), text).expect("write");
         assert_eq!(asked(&host), (Asks::default(), vec![]));
+        for folder in ["/", "/etc", "/usr/lib", "/srv/a\\n[Service]"] {
+            write(CONFIG, &format!("[metrics]\ntextfile = \"{folder}\"\n"));
+            assert_eq!(asked(&host).0.metrics, None, "{folder}");
+        }
         write(CONFIG, "[memory]\ndrop_caches = \"all\"\nreclaim = \"1GiB\"\n[metrics]\ntextfile = \"/srv/metrics\"\n");
         write(&format!("{CONFIG_DROP_INS}/20.toml"), "[memory]\nreclaim = \"off\"\n[runtime]\nendpoint = \"unix:///x.sock\"\n");
         let (asks, wrong) = asked(&host);

@@ -176,6 +176,18 @@ pub fn install(facts: &Facts, wish: &Wish) -> Plan {
     plan
 }
 
+/// Is there a place for everything without which nothing would be installed?
+pub fn check_folders(facts: &Facts, with_drop_ins: bool) -> Result<(), String> {
+    let can_be_written = |folder: &str| facts.folders.get(Path::new(folder)).is_some_and(|keeps| *keeps != Keeps::Nothing);
+    if !UNIT_FOLDERS.into_iter().any(can_be_written) {
+        return Err(format!("none of the folders of units can be written to: {}", UNIT_FOLDERS.join(", ")));
+    }
+    if with_drop_ins && !can_be_written(CONFIG_DROP_INS) {
+        return Err(format!("{CONFIG_DROP_INS} can't be written to, so what --config-dir names has no place"));
+    }
+    Ok(())
+}
+
 /// The first folder that systemd reads and that lasts, else the first that can be written to.
 fn unit_folder(facts: &Facts, notes: &mut Vec<String>) -> PathBuf {
     let keeps = |folder: &str| facts.folders.get(Path::new(folder)).copied().unwrap_or(Keeps::Nothing);
@@ -483,6 +495,26 @@ mod tests {
     fn puts(plan: &Plan) -> Vec<String> {
         let put = |step: &Step| if matches!(step, Step::Put(..)) { step.path().map(|path| path.display().to_string()) } else { None };
         plan.steps.iter().filter_map(put).collect()
+    }
+
+    #[test]
+    fn without_a_place_for_units_or_for_drop_ins_that_are_wished_for_nothing_is_begun() {
+        let facts = |folders: &[(&str, Keeps)]| Facts {
+            folders: folders.iter().map(|(folder, keeps)| (PathBuf::from(folder), *keeps)).collect(),
+            ..Facts::default()
+        };
+        let lasting = |folder| (folder, Keeps::Lasting);
+        let cases = [
+            (&[][..], false, Some("folders of units")),
+            (&[(UNIT_FOLDERS[0], Keeps::Nothing)], false, Some("folders of units")),
+            (&[lasting(UNIT_FOLDERS[1])], false, None),
+            (&[lasting(UNIT_FOLDERS[1])], true, Some("--config-dir")),
+            (&[(UNIT_FOLDERS[2], Keeps::UntilReboot), lasting(CONFIG_DROP_INS)], true, None),
+        ];
+        for (folders, with_drop_ins, why) in cases {
+            let checked = check_folders(&facts(folders), with_drop_ins);
+            assert!(why.map_or(checked.is_ok(), |why| checked.clone().is_err_and(|told| told.contains(why))), "{folders:?}: {checked:?}");
+        }
     }
 
     #[test]
