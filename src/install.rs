@@ -280,7 +280,12 @@ impl Installer<'_> {
 
     /// A run that a person started goes on with a lock and a state that would be taken from under it.
     fn wait_for_nobody(&self) -> Result<()> {
-        match files::RunLock::take(&self.host.at(Path::new(files::LOCK)))? {
+        let lock = self.host.at(Path::new(files::LOCK));
+        // To take one that isn't there would leave it behind.
+        if !lock.is_file() {
+            return Ok(());
+        }
+        match files::RunLock::take(&lock)? {
             Some(_) => Ok(()),
             None => Err(Busy("a clean-up is going on here: uninstall again when it has ended").into()),
         }
