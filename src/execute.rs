@@ -132,7 +132,7 @@ impl Executor<'_> {
         gaps.dedup();
         // What somebody else gave back meanwhile is nothing that was reclaimed.
         let reclaimed_bytes = if outcomes.contains(&Outcome::Removed) { disk::freed(&before, &disks) } else { 0 };
-        Execution { reclaimed_bytes, outcomes, disks, gaps }
+        Execution { outcomes, disks, reclaimed_bytes, gaps }
     }
 
     fn measure(&self, gaps: &mut Vec<String>) -> Vec<Disk> {

@@ -25,25 +25,23 @@ use crate::runtime::{Wanted, which_socket};
 /// What an earlier installation wrote down; where that is lost or damaged, what of one is found.
 pub fn record(host: &Host) -> Result<Option<Record>> {
     match fs::read(host.at(Path::new(record::PATH))) {
-        Ok(json) => Record::parse(&json).map(Some).or_else(|_| found(host)),
-        Err(error) if error.kind() == ErrorKind::NotFound => found(host),
+        Ok(json) => Ok(Record::parse(&json).ok().or_else(|| found(host))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(found(host)),
         Err(error) => Err(error).with_context(|| format!("read {}", record::PATH)),
     }
 }
 
 /// Every file that an installation may have put, where a unit is found that starts our program.
-fn found(host: &Host) -> Result<Option<Record>> {
+fn found(host: &Host) -> Option<Record> {
     let units = UNIT_FOLDERS.map(|folder| Path::new(folder).join(SERVICES[0]));
     let texts = units.iter().filter_map(|unit| fs::read_to_string(host.at(unit)).ok());
     let starts = |text: String| text.lines().find_map(|line| Some(line.strip_prefix("ExecStart=")?.split(' ').next()?.to_owned()));
-    let Some(program) = texts.filter_map(starts).map(PathBuf::from).find(|program| program.ends_with(PROGRAM)) else {
-        return Ok(None);
-    };
+    let program = texts.filter_map(starts).map(PathBuf::from).find(|program| program.ends_with(PROGRAM))?;
     let (files, _) = questions(&program, None);
     let kept = [CONFIG, NEW_CONFIG, record::PATH].map(PathBuf::from);
     let is_there = |path: &PathBuf| fs::symlink_metadata(host.at(path)).is_ok();
     let files = files.into_iter().filter(|path| !kept.contains(path) && is_there(path)).collect();
-    Ok(Some(Record { files, ..Record::default() }))
+    Some(Record { files, ..Record::default() })
 }
 
 /// The unit that a package has put onto the node, if one has.
@@ -265,7 +263,9 @@ mod tests {
         assert_eq!(record(&host).expect("look"), None, "somebody else's");
         write(&unit, "[Service]\nExecStart=/opt/bin/nuke-images --yes\n");
         for damaged in [None, Some("{")] {
-            damaged.into_iter().for_each(|json| write(record::PATH, json));
+            if let Some(json) = damaged {
+                write(record::PATH, json);
+            }
             let files = record(&host).expect("look").expect("a record").files;
             assert_eq!(files, BTreeSet::from([unit.clone().into(), "/opt/bin/nuke-images".into()]), "{damaged:?}");
         }
